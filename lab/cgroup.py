@@ -96,7 +96,7 @@ class LegacyCgroup:
 
     def set_memory(self, memory: int) -> None:
         """Change the limit, in bytes."""
-        group = next(mount.path for mount in _mounts() if mount.controllers == "memory") / self.path
+        group = self._memory()
         limits = ["memory.limit_in_bytes", "memory.memsw.limit_in_bytes"]
         # The limit with swap may never be the smaller one, not even in between.
         if memory > int((group / limits[0]).read_text()):
@@ -106,7 +106,7 @@ class LegacyCgroup:
 
     def pids(self) -> list[int]:
         """Return every process of the host, as the machine numbers them."""
-        return sorted({pid for mount in _mounts() for pid in _pids(mount.path / self.path)})
+        return _pids(self._memory())
 
     def kill(self) -> None:
         """End every process at once; nothing inside gets a chance to say goodbye."""
@@ -128,6 +128,9 @@ class LegacyCgroup:
             for parent in (group.parent, group.parent.parent):
                 if parent.is_dir() and not any(child.is_dir() for child in parent.iterdir()):
                     parent.rmdir()
+
+    def _memory(self) -> Path:
+        return next(mount.path for mount in _mounts() if mount.controllers == "memory") / self.path
 
     def _enter(self) -> None:
         for mount in _mounts():
@@ -163,16 +166,13 @@ def _make(mount: _Mount, path: Path) -> None:
 
 
 def _pids(group: Path) -> list[int]:
-    return [int(pid) for folder in [group, *group.rglob("*")] if folder.is_dir()
-            for pid in _read(folder / "cgroup.procs").split()]
-
-
-def _read(path: Path) -> str:
-    """Return the file's text; a cgroup that went away meanwhile has no processes."""
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
+    pids = []
+    for folder, _, _ in os.walk(group):
+        try:
+            pids += [int(pid) for pid in Path(folder, "cgroup.procs").read_text().split()]
+        except OSError:
+            pass  # it went away meanwhile, so it has no processes
+    return pids
 
 
 def _write(path: Path, value: int | str) -> None:
