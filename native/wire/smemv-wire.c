@@ -17,14 +17,14 @@
  */
 static void put_u16(uint8_t *buf, uint16_t value)
 {
-    buf[0] = value & 0xff;
-    buf[1] = value >> 8;
+    buf[0] = (uint8_t)value;
+    buf[1] = (uint8_t)(value >> 8);
 }
 
 static void put_u32(uint8_t *buf, uint32_t value)
 {
-    put_u16(buf, value & 0xffff);
-    put_u16(buf + 2, value >> 16);
+    put_u16(buf, (uint16_t)value);
+    put_u16(buf + 2, (uint16_t)(value >> 16));
 }
 
 static uint16_t get_u16(const uint8_t *buf)
@@ -39,8 +39,8 @@ static uint32_t get_u32(const uint8_t *buf)
 
 void smemv_wire_put_u64(uint8_t *buf, uint64_t value)
 {
-    put_u32(buf, value & UINT32_MAX);
-    put_u32(buf + 4, value >> 32);
+    put_u32(buf, (uint32_t)value);
+    put_u32(buf + 4, (uint32_t)(value >> 32));
 }
 
 uint64_t smemv_wire_get_u64(const uint8_t *buf)
