@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fixtures: the QEMU binaries, built if need be, and VMs that end with the test."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+COLLECTION = ROOT / "build" / "ansible_collections" / "smemv" / "kvm"
+
+# The project's own modules are imported as a part of their collection.
+COLLECTION.parent.mkdir(parents=True, exist_ok=True)
+with contextlib.suppress(FileExistsError):
+    COLLECTION.symlink_to(ROOT)
+sys.path.insert(0, str(ROOT / "build"))
+
+from tests.qemu.vm import Vm, start  # noqa: E402
+
+
+def build(*options: str) -> Path:
+    """The build folder of a QEMU, brought up to date, with QEMU's own migration tests."""
+    command = [ROOT / "native" / "qemu" / "build", "--no-package", "--qtests", *options]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return Path(done.stdout.strip())
+
+
+@pytest.fixture(scope="session")
+def patched_build() -> Path:
+    return build()
+
+
+@pytest.fixture(scope="session")
+def stock_build() -> Path:
+    return build("--stock")
+
+
+@pytest.fixture(scope="session")
+def patched(patched_build: Path) -> Path:
+    """The patched qemu-system-x86_64."""
+    return patched_build / "qemu-system-x86_64"
+
+
+@pytest.fixture(scope="session")
+def stock(stock_build: Path) -> Path:
+    """The stock qemu-system-x86_64 of the same version."""
+    return stock_build / "qemu-system-x86_64"
+
+
+@pytest.fixture
+def start_vm() -> Iterator[Callable[..., Vm]]:
+    """vm.start() without its folder: a VM started with it ends with the test."""
+    # pytest's own folders have names too long for a socket.
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="smemv-")))
+
+        def start_one(binary: Path, *args: object, **options: object) -> Vm:
+            name = f"vm{len(list(folder.iterdir()))}"
+            return stack.enter_context(start(binary, folder / name, *args, **options))
+
+        yield start_one
