@@ -2,7 +2,7 @@
 """What S-memV adds to the upstream tree: the files that are new and those that the patches change.
 
 A layer is a folder with just these files, at their own paths. It is made from nothing each time and then compared with
-the work tree, so that a file keeps its time stamp, and what was compiled from it stays valid, unless its content changed.
+the work tree, so that a file whose content is the same keeps its time stamp, and what was compiled from it stays valid.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def compose(stock: Path, overlay: Path, wire: Path, patches: Path, layer: Path) 
 def _apply(patch: Path, stock: Path, layer: Path) -> None:
     for name in re.findall(r"^\+\+\+ b/(\S+)", patch.read_text(encoding="utf-8"), re.MULTILINE):
         if not (stock / name).is_file():
-            raise LayerError(f"{patch.name} touches {name}, which upstream does not have: new files belong in the overlay")
+            raise LayerError(f"{patch.name} touches {name}, which is not upstream: new files belong in the overlay")
         if not (layer / name).exists():
             (layer / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(stock / name, layer / name)

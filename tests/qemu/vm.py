@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible_collections.smemv.kvm.plugins.module_utils.errors import QmpError
 from ansible_collections.smemv.kvm.plugins.module_utils.qmp import QmpClient
+
 from tests.qemu.guests import Guest
 
 MACHINE = "pc-q35-10.0"
