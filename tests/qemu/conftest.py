@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 import tempfile
@@ -13,22 +14,37 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+NATIVE_QEMU = ROOT / "native" / "qemu"
 COLLECTION = ROOT / "build" / "ansible_collections" / "smemv" / "kvm"
 
 # The project's own modules are imported as a part of their collection.
 COLLECTION.parent.mkdir(parents=True, exist_ok=True)
 with contextlib.suppress(FileExistsError):
     COLLECTION.symlink_to(ROOT)
-sys.path.insert(0, str(ROOT / "build"))
+sys.path[:0] = [str(ROOT / "build"), str(NATIVE_QEMU)]
+
+from upstream import Upstream  # noqa: E402
 
 from tests.qemu.vm import Vm, start  # noqa: E402
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "qemu: needs QEMU, which is built first (minutes, once)")
+    config.addinivalue_line("markers", "kvm: needs /dev/kvm as well")
+
+
 def build(*options: str) -> Path:
     """The build folder of a QEMU, brought up to date, with QEMU's own migration tests."""
-    command = [ROOT / "native" / "qemu" / "build", "--no-package", "--qtests", *options]
+    command = [NATIVE_QEMU / "build", "--no-package", "--qtests", *options]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return Path(done.stdout.strip())
+
+
+@pytest.fixture(scope="session")
+def stock_tree() -> Path:
+    """Upstream's source, as it is."""
+    cache = Path(os.environ.get("SMEMV_CACHE") or "/var/cache/smemv")
+    return Upstream.read(NATIVE_QEMU / "UPSTREAM").stock_tree(cache / "qemu")
 
 
 @pytest.fixture(scope="session")

@@ -93,6 +93,16 @@ class Vm:
         lines = [line for line in self.console_lines() if line.startswith(CONFIG_PREFIX)]
         return dict(word.split("=", 1) for word in lines[-1].removeprefix(CONFIG_PREFIX).split()) if lines else None
 
+    def wait_for_config(self, timeout: float = 60) -> dict[str, str]:
+        """The configuration that the guest sees, once it has printed it on this host."""
+        deadline = time.monotonic() + timeout
+        while (config := self.guest_config()) is None:
+            self.check_alive()
+            if time.monotonic() > deadline:
+                raise VmError(f"after {timeout} s the guest has not printed its configuration")
+            time.sleep(POLL)
+        return config
+
     def wrong_lines(self) -> list[str]:
         """A line for each wrong page that the guest saw on this host."""
         return [line for line in self.console_lines() if line.startswith(WRONG_PREFIX)]
@@ -118,7 +128,7 @@ class Vm:
 
     def resident(self) -> int:
         """Bytes of guest memory that are resident: the RAM block's mapping and S-memV's staging, from smaps."""
-        ram = self._ram_addresses()
+        ram = self.ram_addresses()
         total = 0
         counts = False
         for line in Path(f"/proc/{self.process.pid}/smaps").read_text(encoding="utf-8").splitlines():
@@ -130,7 +140,8 @@ class Vm:
                 total += int(line.split()[1]) * 1024
         return total
 
-    def _ram_addresses(self) -> range:
+    def ram_addresses(self) -> range:
+        """Where the guest's memory is in the QEMU process: guest-physical address 0 is at the start."""
         if self._ram is None:
             blocks = self.qmp("human-monitor-command", command_line="info ramblock")
             (line,) = [line for line in blocks.splitlines() if line.split()[0] == RAM_BLOCK]
