@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import subprocess
 import sys
@@ -25,6 +26,7 @@ sys.path[:0] = [str(ROOT / "build"), str(NATIVE_QEMU)]
 
 from upstream import Upstream  # noqa: E402
 
+from tests.qemu import memserver  # noqa: E402
 from tests.qemu.vm import Vm, start  # noqa: E402
 
 
@@ -70,14 +72,33 @@ def stock(stock_build: Path) -> Path:
 
 
 @pytest.fixture
-def start_vm() -> Iterator[Callable[..., Vm]]:
+def socket_folder() -> Iterator[Path]:
+    """A folder for the test; pytest's own have names too long for a socket."""
+    with tempfile.TemporaryDirectory(prefix="smemv-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def start_vm(socket_folder: Path) -> Iterator[Callable[..., Vm]]:
     """vm.start() without its folder: a VM started with it ends with the test."""
-    # pytest's own folders have names too long for a socket.
     with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="smemv-")))
+        numbers = itertools.count(1)
 
         def start_one(binary: Path, *args: object, **options: object) -> Vm:
-            name = f"vm{len(list(folder.iterdir()))}"
-            return stack.enter_context(start(binary, folder / name, *args, **options))
+            return stack.enter_context(start(binary, socket_folder / f"vm{next(numbers)}", *args, **options))
+
+        yield start_one
+
+
+@pytest.fixture
+def start_memserver(socket_folder: Path) -> Iterator[Callable[..., memserver.Memserver]]:
+    """Memserver(capacity, port=None) that ends with the test; they are named sub-1, sub-2, …"""
+    binary = memserver.build()
+    with contextlib.ExitStack() as stack:
+        numbers = itertools.count(1)
+
+        def start_one(capacity: int, port: int | None = None) -> memserver.Memserver:
+            folder = socket_folder / f"sub-{next(numbers)}"
+            return stack.enter_context(memserver.Memserver(binary, folder, capacity, port))
 
         yield start_one
