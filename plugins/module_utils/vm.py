@@ -169,7 +169,7 @@ def differences(before, after):
 
 def command_line(name, config, paths):
     """QEMU's command line, a list of words; where the VM is to come in, words for that are put behind it."""
-    words = [config["qemu"], "-name", f"guest={name},process=smemv-vm-{name}"]
+    words = [config["qemu"], "-name", f"guest={name}"]
     words += ["-uuid", str(uuid.uuid5(_UUID_NAMESPACE, name))]
     words += ["-nodefaults", "-no-user-config", "-display", "none", "-msg", "timestamp=on"]
     for directory in FIRMWARE:
@@ -244,7 +244,8 @@ def unit(name, config, paths):
         "",
         "[Service]",
         "Type=exec",
-        # Sets SMEMV_INCOMING while the VM is expected from another host.
+        "Environment=SMEMV_INCOMING=",
+        # Sets it while the VM is expected from another host.
         f"EnvironmentFile=-{paths.incoming}",
     ]
     lines += before

@@ -90,7 +90,7 @@ class VmHost:
             return {
                 "state": _STATES.get(run_state, run_state),
                 "qemu": {
-                    "version": "%(major)d.%(minor)d.%(micro)d" % version["qemu"],
+                    "version": ".".join(str(version["qemu"][part]) for part in ("major", "minor", "micro")),
                     "package": version["package"],
                     "smemv": memory is not None,
                 },
