@@ -63,7 +63,7 @@ class Host:
             *[f"--bind={node}:/dev/{node.name}" for node in sorted((self.path / "dev").iterdir())],
             INIT,
         ]
-        # The host sets its own network sysctls, and its /tmp is on its disk: in memory it would count against the limit.
+        # The host sets its own network sysctls; its /tmp is on disk, for in memory it would count against the limit.
         environment = {"SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network", "SYSTEMD_NSPAWN_TMPFS_TMP": "0"}
         self.cgroup.start(argv, environment, memory, self.path / "console.log")
 
@@ -118,7 +118,8 @@ class Host:
             ("etc/resolv.conf", _name_servers()),
         ):
             (self.root / path).write_text(text, encoding="utf-8")
-        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", self.name, "-f", self.root / "etc/ssh/ssh_host_ed25519_key")
+        key = self.root / "etc/ssh/ssh_host_ed25519_key"
+        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", self.name, "-f", key)
         # Last of all: it says that the host is whole.
         (self.root / AUTHORIZED_KEYS).parent.mkdir(mode=0o700, exist_ok=True)
         shutil.copy(STATE / self.lab / "id_ed25519.pub", self.root / AUTHORIZED_KEYS)
