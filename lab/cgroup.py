@@ -92,8 +92,9 @@ class LegacyCgroup:
         enter = "".join(f"echo $$ > {mount.path / self.path}/cgroup.procs && " for mount in _mounts())
         again = f'while "$@"; [ $? -eq {REBOOT} ]; do :; done'
         with open(log, "ab") as output:
-            loop = subprocess.Popen(["sh", "-c", enter + again, "sh", *argv], env={**os.environ, **environment}, cwd="/",
-                                    stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+            loop = subprocess.Popen(["sh", "-c", enter + again, "sh", *argv],
+                                    env={**os.environ, **environment}, cwd="/", stdin=subprocess.DEVNULL,
+                                    stdout=output, stderr=output, start_new_session=True)
         while not self.pids() and loop.poll() is None:
             time.sleep(0.01)
 
