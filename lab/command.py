@@ -7,7 +7,7 @@ import subprocess
 from lab.settings import LabError
 
 
-def run(*argv, stdin: str | None = None, check: bool = True) -> str:
+def run(*argv, stdin: str = "", check: bool = True) -> str:
     """Run a command and return its standard output; LabError with its standard error if it fails."""
     argv = [str(arg) for arg in argv]
     try:

@@ -78,6 +78,11 @@ def all_labs() -> list[Lab]:
     return [Lab.load(file.parent.name) for file in sorted(STATE.glob("*/lab.json"))]
 
 
+def made_here() -> list[str]:
+    """Return the names of the labs that were made from this checkout."""
+    return [lab.name for lab in all_labs() if Path(lab.inventory) == access.inventory_path(lab.name)]
+
+
 def up(name: str = DEFAULT_LAB, hosts: int | None = None, memory: int | None = None, rate: int | None = None) -> Lab:
     """Make what is missing of the lab, start what is off, and wait until every host is up.
 
@@ -100,7 +105,6 @@ def up(name: str = DEFAULT_LAB, hosts: int | None = None, memory: int | None = N
     network.ensure_lab(name, lab.number)
     names = {host.name: host.address for host in lab.hosts()}
     for host in lab.hosts():
-        network.ensure_host(name, lab.number, host.name)
         host.make(Path(lab.tree), names)
         if not host.is_on():
             power_on(lab, host)
@@ -116,6 +120,7 @@ def up(name: str = DEFAULT_LAB, hosts: int | None = None, memory: int | None = N
 
 def power_on(lab: Lab, host: Host) -> None:
     """Start a host that is off, its cable in, with the disk it went off with."""
+    network.ensure_host(lab.name, lab.number, host.name)
     network.set_link(lab.name, host.name, "up")
     network.set_rate(lab.name, host.name, lab.rate[host.name])
     host.start(lab.memory[host.name])

@@ -39,6 +39,11 @@ def address(number: int, host: str) -> str:
     return f"198.18.{number}.{host.rpartition('-')[2]}"
 
 
+def hardware_address(number: int, host: str) -> str:
+    """Return the address of its card, the same after a power cut: peers remember it."""
+    return f"02:00:00:00:{number:02x}:{int(host.rpartition('-')[2]):02x}"
+
+
 def namespace(lab: str, host: str | None = None) -> str:
     """Return the name of the namespace of a host, or of the lab's bridge."""
     return f"sv-{lab}-{host}" if host else f"sv-{lab}"
@@ -82,6 +87,7 @@ def ensure_host(lab: str, number: int, host: str) -> None:
     """)
     run("ip", "-netns", inside, "-batch", "-", stdin=f"""
         link set lo up
+        link set eth0 address {hardware_address(number, host)}
         address add {address(number, host)}/24 dev eth0
         link set eth0 up
         route add default via 198.18.{number}.254
@@ -101,6 +107,13 @@ def set_rate(lab: str, host: str, mbit: int) -> None:
                 "tbf", "rate", f"{mbit}mbit", "burst", BURST, "latency", "50ms")
         else:
             run("tc", "-netns", inside, "qdisc", "delete", "dev", card, "root", check=False)
+
+
+def remove_host(lab: str, host: str) -> None:
+    """Take a host's network away, and with it every connection that its kernel would otherwise still close."""
+    # A namespace goes in its own time, and its card with it, so the cable goes first.
+    run("ip", "-netns", namespace(lab), "link", "delete", host, check=False)
+    run("ip", "netns", "delete", namespace(lab, host), check=False)
 
 
 def remove(lab: str, last: bool) -> None:
