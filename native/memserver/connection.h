@@ -1,0 +1,95 @@
+/*
+ * One peer's connection: a state machine over a non-blocking socket.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ */
+#ifndef SMEMV_CONNECTION_H
+#define SMEMV_CONNECTION_H
+
+#include "../wire/smemv-wire.h"
+#include "jobs.h"
+#include "peers.h"
+#include "session.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+struct worker;
+
+enum connection_state {
+    CONNECTION_HELLO,   /* nothing but HELLO is answered */
+    CONNECTION_OPEN,
+    CONNECTION_ENDING,  /* the last response is being sent */
+    CONNECTION_LINGERS, /* all is sent; what still comes is thrown away */
+};
+
+struct connection {
+    struct worker *worker;
+    int fd;
+    bool local; /* over the control socket */
+    char peer[PEER_NAME_SIZE];
+    enum connection_state state;
+    time_t deadline; /* for HELLO, and while it lingers; else 0 */
+    struct attachment attachment;
+
+    /* What came in and was not worked on yet: in[in_start .. in_end). */
+    uint8_t *in; /* a buffer, or NULL */
+    size_t in_start, in_end;
+    uint8_t few[256]; /* keeps a few bytes while there is no buffer */
+    size_t few_size;
+    size_t skip;   /* bytes to come that are thrown away */
+    size_t wanted; /* bytes of the request that is not whole yet; or 0 */
+    bool ended;    /* the peer sends no more */
+    bool yields;   /* more could be done, but others have their turn */
+
+    /* What is to be sent: out[out_start .. out_end). */
+    uint8_t *out; /* a buffer, or NULL */
+    size_t out_start, out_end;
+
+    /* The request that is worked on by a job; nothing else is, meanwhile. */
+    bool busy;
+    struct job job;
+    struct smemv_wire_request request;
+    struct verdict verdict;
+
+    /* The worker's. */
+    uint32_t events;
+    struct connection *mail;
+    struct connection *previous, *next;
+};
+
+/* Takes over @fd, also when it fails: then NULL. */
+struct connection *connection_new(int fd, bool local, const char *peer);
+
+/* Closes it, wherever it stands. It must not be busy. */
+void connection_free(struct connection *c);
+
+/*
+ * Goes on as far as it can without waiting. Returns the epoll events to wait
+ * for; 0: the connection is at its end, and is to be freed unless it is busy.
+ */
+uint32_t connection_run(struct connection *c);
+
+/*
+ * The job is done: answers the request. connection_run() is to follow; but
+ * false: the connection is at its end.
+ */
+bool connection_job_done(struct connection *c);
+
+/* The deadline has passed: returns whether the connection is at its end. */
+bool connection_expired(struct connection *c);
+
+/* Where a response's payload goes; there is room for any. */
+uint8_t *connection_payload(struct connection *c);
+
+/* Queues a response whose payload is in its place already. */
+void connection_answer(struct connection *c, const struct smemv_wire_request *r,
+                       size_t length, unsigned count);
+
+/* Queues a refusal, and tells the journal. */
+void connection_refuse(struct connection *c, const struct smemv_wire_request *r,
+                       enum smemv_wire_status status, const char *text);
+
+#endif

@@ -1,0 +1,44 @@
+/*
+ * Listening sockets, and the connections that come in on them.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ */
+#ifndef SMEMV_LISTEN_H
+#define SMEMV_LISTEN_H
+
+#include <stdbool.h>
+
+#define LISTEN_MAX 16
+
+struct listener {
+    int fd;
+    bool local; /* the control socket */
+};
+
+struct listeners {
+    struct listener list[LISTEN_MAX];
+    unsigned count;
+};
+
+/*
+ * Each adds what it can listen on and tells the journal where. False: it has
+ * told the journal why not.
+ */
+
+/* ADDR:PORT or [ADDR]:PORT, numbers both. Port 0: any that is free. */
+bool listen_tcp(struct listeners *listeners, const char *where);
+
+/* A UNIX socket at @path, for this user and root only. */
+bool listen_control(struct listeners *listeners, const char *path);
+
+/* The sockets that systemd hands over, if it does. */
+bool listen_inherited(struct listeners *listeners);
+
+/*
+ * Accepts one connection: non-blocking, without delay, and kept alive so that
+ * a peer that vanished is noticed. @peer gets its name (PEER_NAME_SIZE).
+ * Returns -1 if there is none to be had.
+ */
+int listen_accept(const struct listener *listener, char *peer);
+
+#endif

@@ -1,0 +1,38 @@
+/*
+ * A worker: one thread that serves its connections.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ */
+#ifndef SMEMV_WORKER_H
+#define SMEMV_WORKER_H
+
+#include "buffer.h"
+#include "connection.h"
+#include "server.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+
+struct worker {
+    struct server *server;
+    pthread_t thread;
+    int epoll;
+    int wake; /* an eventfd */
+    struct buffers buffers;
+    struct connection *connections;
+
+    pthread_mutex_t lock;      /* of what follows */
+    struct connection *mail;   /* new, or their job is done */
+    bool stopping;
+};
+
+/* Returns 0, or a negative errno. */
+int worker_start(struct worker *worker, struct server *server);
+
+/* Gives the worker a new connection, or one whose job is done. */
+void worker_post(struct worker *worker, struct connection *c);
+
+/* Closes all connections and ends the thread; jobs must be at their end. */
+void worker_stop(struct worker *worker);
+
+#endif
