@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from layer import compose, patch_files
 
-NATIVE = Path(__file__).resolve().parents[2] / "native"
+from tests.qemu.paths import NATIVE_QEMU
+
+NATIVE = NATIVE_QEMU.parent
 OVERLAY = NATIVE / "qemu" / "overlay"
 PATCHES = NATIVE / "qemu" / "patches"
 HOOK_BUDGET = 150  # lines added to upstream's files
