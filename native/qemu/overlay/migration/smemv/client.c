@@ -5,7 +5,8 @@
  */
 #include "qemu/osdep.h"
 #include <netinet/tcp.h>
-#include "qemu/iov.h"
+#include "qemu/cutils.h"
+#include "qemu/lockable.h"
 #include "io/channel-socket.h"
 #include "client.h"
 #include "page-map.h"
