@@ -51,6 +51,7 @@ class Host:
 
     def start(self, memory: int) -> None:
         """Switch the host on. Returns at once; see wait_until_up()."""
+        self._remove_what_nspawn_left()
         inside = f"/run/netns/{self.machine}"
         argv = [
             # Without this, /sys/class/net in the host would show the machine's cards.
