@@ -12,6 +12,9 @@ from pathlib import Path
 MESON_MINIMUM = (1, 5)
 SYSTEM_PYTHON = "/usr/bin/python3"
 
+# Of the packages seabios, ipxe-qemu and qemu-system-data.
+FIRMWARE_FOLDERS = ["/usr/share/qemu", "/usr/share/seabios", "/usr/lib/ipxe/qemu"]
+
 # Only what a VM on KVM needs. Debian's source has no firmware: that comes from its packages of firmware.
 CONFIGURE_OPTIONS = [
     "--target-list=x86_64-softmmu",
@@ -32,7 +35,7 @@ CONFIGURE_OPTIONS = [
     "--disable-install-blobs",
     "--disable-docs",
     "--disable-werror",
-    "--firmwarepath=/usr/share/qemu:/usr/share/seabios:/usr/lib/ipxe/qemu",
+    f"--firmwarepath={':'.join(FIRMWARE_FOLDERS)}",
 ]
 
 
@@ -102,7 +105,16 @@ def configure(tree: Path, build: Path, variant: Variant, stamp: str, cache: Path
         build.mkdir(parents=True, exist_ok=True)
         options = [f"--python={_python_with_meson(cache)}", "--cc=ccache gcc", f"--with-pkgversion={stamp}"]
         _run([tree / "configure", *variant.configure_options, *options], build, cache)
+        _link_firmware(build)
     stamp_file.write_text(stamp, encoding="utf-8")
+
+
+def _link_firmware(build: Path) -> None:
+    """Let a binary find the firmware when it runs in the build folder: there it looks below qemu-bundle."""
+    for folder in FIRMWARE_FOLDERS:
+        link = build / "qemu-bundle" / folder[1:]
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(folder)
 
 
 def compile_targets(build: Path, targets: list[str], cache: Path) -> None:

@@ -5,29 +5,15 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-NATIVE_QEMU = ROOT / "native" / "qemu"
-COLLECTION = ROOT / "build" / "ansible_collections" / "smemv" / "kvm"
-
-# The project's own modules are imported as a part of their collection.
-COLLECTION.parent.mkdir(parents=True, exist_ok=True)
-with contextlib.suppress(FileExistsError):
-    COLLECTION.symlink_to(ROOT)
-sys.path[:0] = [str(ROOT / "build"), str(NATIVE_QEMU)]
-
-from upstream import Upstream  # noqa: E402
-
-from tests.qemu import memserver  # noqa: E402
-from tests.qemu.vm import Vm, start  # noqa: E402
+from tests.qemu import binaries
+from tests.qemu.memserver import Memserver
+from tests.qemu.vm import Vm, start
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -35,28 +21,20 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "kvm: needs /dev/kvm as well")
 
 
-def build(*options: str) -> Path:
-    """The build folder of a QEMU, brought up to date, with QEMU's own migration tests."""
-    command = [NATIVE_QEMU / "build", "--no-package", "--qtests", *options]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return Path(done.stdout.strip())
-
-
 @pytest.fixture(scope="session")
 def stock_tree() -> Path:
     """Upstream's source, as it is."""
-    cache = Path(os.environ.get("SMEMV_CACHE") or "/var/cache/smemv")
-    return Upstream.read(NATIVE_QEMU / "UPSTREAM").stock_tree(cache / "qemu")
+    return binaries.stock_tree()
 
 
 @pytest.fixture(scope="session")
 def patched_build() -> Path:
-    return build()
+    return binaries.qemu_build()
 
 
 @pytest.fixture(scope="session")
 def stock_build() -> Path:
-    return build("--stock")
+    return binaries.qemu_build("--stock")
 
 
 @pytest.fixture(scope="session")
@@ -91,14 +69,14 @@ def start_vm(socket_folder: Path) -> Iterator[Callable[..., Vm]]:
 
 
 @pytest.fixture
-def start_memserver(socket_folder: Path) -> Iterator[Callable[..., memserver.Memserver]]:
+def start_memserver(socket_folder: Path) -> Iterator[Callable[..., Memserver]]:
     """Memserver(capacity, port=None) that ends with the test; they are named sub-1, sub-2, …"""
-    binary = memserver.build()
+    binary = binaries.memserver()
     with contextlib.ExitStack() as stack:
         numbers = itertools.count(1)
 
-        def start_one(capacity: int, port: int | None = None) -> memserver.Memserver:
+        def start_one(capacity: int, port: int | None = None) -> Memserver:
             folder = socket_folder / f"sub-{next(numbers)}"
-            return stack.enter_context(memserver.Memserver(binary, folder, capacity, port))
+            return stack.enter_context(Memserver(binary, folder, capacity, port))
 
         yield start_one

@@ -12,17 +12,9 @@ from typing import Any
 from ansible_collections.smemv.kvm.plugins.module_utils.errors import MemserverError
 from ansible_collections.smemv.kvm.plugins.module_utils.memserver import MemserverClient
 
-NATIVE = Path(__file__).resolve().parents[2] / "native"
-BUILD = NATIVE.parent / "build" / "native"
 HOST = "127.0.0.1"
 START_TIMEOUT = 30
 POLL = 0.05
-
-
-def build() -> Path:
-    """The memserver's binary, brought up to date."""
-    subprocess.run(["make", "--silent", "-C", NATIVE / "memserver"], check=True, stdout=subprocess.DEVNULL)
-    return BUILD / "memserver" / "smemv-memserver"
 
 
 class Memserver:

@@ -7,6 +7,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include "qemu/lockable.h"
 #include "qemu/userfaultfd.h"
 #include "exec/memory.h"
 #include "migration/blocker.h"

@@ -4,7 +4,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "qemu/osdep.h"
-#include "qemu/cutils.h"
+#include "qemu/lockable.h"
 #include "qemu/error-report.h"
 #include "qemu/guest-random.h"
 #include "client.h"
