@@ -52,7 +52,7 @@ class UnitCgroup:
             "RestartForceExitStatus": REBOOT, "SuccessExitStatus": REBOOT, "RestartSec": 0,
             "StandardOutput": f"append:{log}", "StandardError": f"append:{log}",
         }
-        run("systemd-run", "--quiet", f"--unit={self.unit}",
+        run("systemd-run", "--quiet", "--collect", f"--unit={self.unit}",
             *[f"--property={key}={value}" for key, value in settings.items()],
             *[f"--setenv={key}={value}" for key, value in environment.items()], "--", *argv)
 
@@ -75,7 +75,6 @@ class UnitCgroup:
         """End every process and leave no trace of the cgroup."""
         self.kill()
         run("systemctl", "stop", self.unit, check=False)
-        run("systemctl", "reset-failed", self.unit, check=False)
 
 
 class LegacyCgroup:

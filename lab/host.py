@@ -51,6 +51,7 @@ class Host:
 
     def start(self, memory: int) -> None:
         """Switch the host on. Returns at once; see wait_until_up()."""
+        self._remove_what_nspawn_left()
         inside = f"/run/netns/{self.machine}"
         argv = [
             # Without this, /sys/class/net in the host would show the machine's cards.
@@ -106,18 +107,24 @@ class Host:
     def remove(self) -> None:
         """Leave nothing of the host but the packages it fetched, for the next one."""
         self.cgroup.remove()
-        # nspawn, killed, leaves its own folders; a later one makes a mount of the second.
-        for folder in (NSPAWN / "propagate" / self.machine, NSPAWN / "unix-export" / self.machine):
-            if os.path.ismount(folder):
-                run("umount", folder)
-            if folder.exists():
-                folder.rmdir()
+        self._remove_what_nspawn_left()
         if os.path.ismount(self.root):
             run("umount", self.root)
         for package in (self.path / "upper" / ARCHIVES).glob("*.deb"):
             package.rename(PACKAGE_CACHE / ARCHIVES / package.name)
         if self.path.exists():
             shutil.rmtree(self.path)
+
+    def _remove_what_nspawn_left(self) -> None:
+        """Remove what nspawn would have, had it not been killed."""
+        for folder in (NSPAWN / "propagate" / self.machine, NSPAWN / "unix-export" / self.machine):
+            if os.path.ismount(folder):
+                run("umount", folder)
+            if folder.exists():
+                folder.rmdir()
+        if self.root.exists():
+            root = self.root.stat()
+            (NSPAWN / "locks" / f"inode-{root.st_dev}:{root.st_ino}").unlink(missing_ok=True)
 
     def _give_identity(self, names: dict[str, str]) -> None:
         hosts = "".join(f"{address} {name}\n" for name, address in names.items())
