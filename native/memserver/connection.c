@@ -206,13 +206,17 @@ static void work(struct connection *c)
     unsigned requests = 0;
 
     c->yields = false;
-    do {
-        skip(c);
+    /* While a job is at work, what came in is the job's to read. */
+    while (!c->busy && c->state < CONNECTION_ENDING) {
         if (requests++ == REQUESTS_IN_TURN) {
             c->yields = true;
             return;
         }
-    } while (!c->busy && c->state < CONNECTION_ENDING && next_request(c));
+        skip(c);
+        if (!next_request(c)) {
+            return;
+        }
+    }
 }
 
 /*
