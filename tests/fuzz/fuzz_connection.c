@@ -139,8 +139,7 @@ static int connect_worker(bool local)
     insist(!peers_enter(&server.peers, "fuzzer"));
     c = connection_new(fds[1], local, "fuzzer");
     insist(c);
-    c->worker = &worker;
-    worker_post(&worker, c);
+    worker_add(&worker, c);
     return fds[0];
 }
 
