@@ -249,9 +249,7 @@ def test_bad_target_is_refused(hosts: Hosts, change: dict[str, object], message:
         (["-overcommit", "mem-lock=on"], "is locked"),
     ],
 )
-def test_vm_that_cannot_be_split_says_why(
-    hosts: Hosts, socket_folder: Path, devices: list[str], reason: str
-) -> None:
+def test_vm_that_cannot_be_split_says_why(hosts: Hosts, socket_folder: Path, devices: list[str], reason: str) -> None:
     vm = hosts.vm(linux(), devices=[option.format(folder=socket_folder) for option in devices])
     assert any(reason in sentence for sentence in where(vm)["blocked"])
     with pytest.raises(QmpError, match="cannot be split"):
