@@ -6,6 +6,7 @@
 #include "qemu/osdep.h"
 #include <netinet/tcp.h>
 #include "qemu/cutils.h"
+#include "qemu/guest-random.h"
 #include "qemu/lockable.h"
 #include "qemu/sockets.h"
 #include "io/channel-socket.h"
@@ -144,32 +145,44 @@ static int conn_receive(SmemvConn *c, struct smemv_wire_response *r,
     return r->status;
 }
 
-/* Send one request and await its response of @length bytes of payload. */
-static int conn_call(SmemvConn *c, unsigned opcode, uint64_t address,
-                     const void *body, size_t body_size,
-                     const uint8_t **payload, uint32_t length, Error **errp)
+static int conn_send_request(SmemvConn *c, unsigned opcode, uint64_t address,
+                             const void *body, size_t body_size, Error **errp)
 {
-    ERRP_GUARD();
     struct smemv_wire_request q = { .opcode = opcode, .address = address };
-    struct smemv_wire_response r;
     uint8_t header[SMEMV_WIRE_HEADER_SIZE];
     struct iovec iov[2] = {
         { header, sizeof(header) },
         { (void *)body, body_size },
     };
-    int status;
 
     smemv_wire_put_request(header, &q);
-    if (conn_send(c, iov, body_size ? 2 : 1, errp)) {
-        return -1;
-    }
-    status = conn_receive(c, &r, payload, errp);
+    return conn_send(c, iov, body_size ? 2 : 1, errp);
+}
+
+/* Await the response to @opcode, which has @length bytes of payload. */
+static int conn_receive_response(SmemvConn *c, unsigned opcode,
+                                 const uint8_t **payload, uint32_t length,
+                                 Error **errp)
+{
+    ERRP_GUARD();
+    struct smemv_wire_response r;
+    int status = conn_receive(c, &r, payload, errp);
+
     if (status == SMEMV_WIRE_OK && (r.opcode != opcode || r.length != length)) {
         error_setg(errp, "answers %s with something else",
                    smemv_wire_opcode_name(opcode));
         return conn_failed(c, errp);
     }
     return status;
+}
+
+static int conn_call(SmemvConn *c, unsigned opcode, uint64_t address,
+                     const void *body, size_t body_size,
+                     const uint8_t **payload, uint32_t length, Error **errp)
+{
+    int ret = conn_send_request(c, opcode, address, body, body_size, errp);
+
+    return ret ? ret : conn_receive_response(c, opcode, payload, length, errp);
 }
 
 static bool set_socket_options(int fd)
@@ -249,11 +262,10 @@ static int conn_connect(SmemvConn *c, Error **errp)
                      SMEMV_WIRE_HELLO_SIZE, errp);
 }
 
-int smemv_conn_open(SmemvConn *c, Error **errp)
+int smemv_conn_send_open(SmemvConn *c, Error **errp)
 {
     struct smemv_wire_open o = { .reserve = c->peer->share };
     uint8_t body[SMEMV_WIRE_OPEN_SIZE];
-    const uint8_t *payload;
     int ret = conn_connect(c, errp);
 
     if (ret) {
@@ -266,8 +278,15 @@ int smemv_conn_open(SmemvConn *c, Error **errp)
     memcpy(o.holder, c->peer->holder, sizeof(o.holder));
     qemu_mutex_unlock(&c->peer->lock);
     smemv_wire_put_open(body, &o);
-    ret = conn_call(c, SMEMV_WIRE_OPEN, 0, body, sizeof(body), &payload,
-                    sizeof(uint64_t), errp);
+    return conn_send_request(c, SMEMV_WIRE_OPEN, 0, body, sizeof(body), errp);
+}
+
+int smemv_conn_await_open(SmemvConn *c, Error **errp)
+{
+    const uint8_t *payload;
+    int ret = conn_receive_response(c, SMEMV_WIRE_OPEN, &payload,
+                                    sizeof(uint64_t), errp);
+
     if (!ret) {
         QEMU_LOCK_GUARD(&c->peer->lock);
         c->peer->epoch = smemv_wire_get_u64(payload);
@@ -440,18 +459,34 @@ int smemv_conn_get(SmemvConn *c, uint64_t page, const uint8_t **data,
     return 0;
 }
 
-int smemv_conn_claim(SmemvConn *c, uint64_t *epoch, Error **errp)
+int smemv_conn_claim(SmemvConn *c, bool renew, Error **errp)
 {
+    SmemvPeer *peer = c->peer;
     const uint8_t *payload;
-    int ret;
+    int ret = 0;
 
-    qemu_mutex_lock(&c->peer->lock);
-    *epoch = c->peer->epoch;
-    qemu_mutex_unlock(&c->peer->lock);
-    ret = conn_call(c, SMEMV_WIRE_CLAIM, *epoch, NULL, 0, &payload,
-                    sizeof(uint64_t), errp);
+    WITH_QEMU_LOCK_GUARD(&peer->lock) {
+        if (renew && !peer->claiming) {
+            qemu_guest_getrandom_nofail(peer->holder, sizeof(peer->holder));
+        }
+        /* Until it has succeeded, a repetition is the same claim. */
+        peer->claiming = true;
+    }
+    if (renew) {
+        smemv_conn_close(c);
+    }
+    if (!c->ioc) {
+        ret = smemv_conn_attach(c, errp);
+    }
     if (!ret) {
-        *epoch = smemv_wire_get_u64(payload);
+        ret = conn_call(c, SMEMV_WIRE_CLAIM, c->epoch, NULL, 0, &payload,
+                        sizeof(uint64_t), errp);
+    }
+    if (!ret) {
+        QEMU_LOCK_GUARD(&peer->lock);
+        peer->epoch = c->epoch = smemv_wire_get_u64(payload);
+        peer->claiming = false;
+        trace_smemv_conn_claimed(peer->name, c->epoch);
     }
     return ret;
 }
