@@ -98,9 +98,10 @@ static bool commit_run(struct pool *pool, uint32_t slot, uint32_t count)
     }
     crc_offset = (off_t)((slot >> POOL_CHUNK_BITS) * STRIDE + POOL_CHUNK_BYTES +
                          (slot % POOL_CHUNK_SLOTS) * sizeof(uint32_t));
-    if (fallocate(pool->fd, 0, data_offset(slot), (off_t)bytes) ||
-        fallocate(pool->fd, 0, crc_offset,
-                  (off_t)(count * sizeof(uint32_t)))) {
+    /* The larger one last: if it fails, the kernel takes it back as a whole. */
+    if (fallocate(pool->fd, 0, crc_offset,
+                  (off_t)(count * sizeof(uint32_t))) ||
+        fallocate(pool->fd, 0, data_offset(slot), (off_t)bytes)) {
         return false;
     }
     /* Only for speed, so a kernel that cannot is as good. */
