@@ -289,6 +289,7 @@ struct verdict registry_attach(struct registry *registry,
                                struct attachment *a)
 {
     struct session *session;
+    bool held;
     uint64_t epoch;
 
     pthread_mutex_lock(&registry->lock);
@@ -303,8 +304,9 @@ struct verdict registry_attach(struct registry *registry,
     }
     pthread_rwlock_rdlock(&session->lock);
     epoch = session->epoch;
+    held = memcmp(attach->holder, session->holder, sizeof(attach->holder)) == 0;
     pthread_rwlock_unlock(&session->lock);
-    if (attach->epoch != epoch) {
+    if (attach->epoch != epoch && !held) {
         pthread_mutex_unlock(&registry->lock);
         return verdict_refuse(SMEMV_WIRE_STALE,
                               "the session is in epoch %" PRIu64 ", not "

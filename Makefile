@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+.PHONY: demo test unit bench lint setup clean
+
+demo: ## split a VM over three hosts of a lab on this machine (as root)
+	@demo/run
+
+test: ## every test, with its own set-up (as root)
+	@tools/test
+
+unit: ## the tests that need neither root nor hosts
+	@tools/unit
+
+bench: ## benchmarks into build/bench/; ONLY=NAME for one (as root)
+	@tools/bench $(ONLY)
+
+lint: ## what a reviewer should not have to say
+	@tools/lint
+
+setup: ## Debian packages and the Python environment (as root)
+	@tools/setup native/qemu/build-depends
+
+clean: ## what was built here, and labs made from here (as root)
+	@tools/clean

@@ -1,0 +1,38 @@
+/*
+ * S-memV: what the rest of QEMU calls.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef MIGRATION_SMEMV_H
+#define MIGRATION_SMEMV_H
+
+#include "exec/cpu-common.h"
+
+/* Register the stream section "smemv", which only split VMs ever send. */
+void smemv_mig_init(void);
+
+/*
+ * A page of guest RAM is about to be sent by precopy.
+ *
+ * Returns 0 where the page is to be sent as usual, 1 when it was taken (sent
+ * to a sub-host, or found zero), -1 on an error that fails the migration.
+ */
+int smemv_save_page(RAMBlock *block, ram_addr_t offset);
+
+/*
+ * The destination has loaded the VM with @ret: claim the sessions, so that
+ * the VM may run here and nowhere else.
+ *
+ * Returns @ret, or a negative value when another host has claimed the VM.
+ */
+int smemv_claim_incoming(int ret);
+
+/*
+ * An outgoing migration has failed.
+ *
+ * Returns whether the VM may run on here: false once a destination has
+ * claimed it, or where that cannot be known.
+ */
+bool smemv_may_resume(void);
+
+#endif

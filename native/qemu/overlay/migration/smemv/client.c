@@ -1,0 +1,505 @@
+/*
+ * Client: one connection to a memserver.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "qemu/osdep.h"
+#include <netinet/tcp.h>
+#include "qemu/cutils.h"
+#include "qemu/guest-random.h"
+#include "qemu/lockable.h"
+#include "qemu/sockets.h"
+#include "io/channel-socket.h"
+#include "client.h"
+#include "page-map.h"
+#include "trace.h"
+
+/*
+ * What makes the kernel report a connection as lost: a host that is down, or
+ * cut off, does not end it. All within 10 seconds of silence.
+ */
+static const struct {
+    int level, option, value;
+} socket_options[] = {
+    { IPPROTO_TCP, TCP_USER_TIMEOUT, 10000 /* ms */ },
+    { IPPROTO_TCP, TCP_SYNCNT, 2 },
+    { IPPROTO_TCP, TCP_KEEPIDLE, 3 /* s */ },
+    { IPPROTO_TCP, TCP_KEEPINTVL, 3 /* s */ },
+    { SOL_SOCKET, SO_KEEPALIVE, 1 },
+    { IPPROTO_TCP, TCP_NODELAY, 1 },
+};
+
+void smemv_conn_init(SmemvConn *c, SmemvSession *s, SmemvPeer *peer)
+{
+    c->session = s;
+    c->peer = peer;
+    c->ioc = NULL;
+    c->start = c->end = 0;
+}
+
+void smemv_conn_close(SmemvConn *c)
+{
+    if (c->ioc) {
+        qio_channel_close(c->ioc, NULL);
+        object_unref(OBJECT(c->ioc));
+        c->ioc = NULL;
+    }
+    c->start = c->end = 0;
+}
+
+void smemv_conn_interrupt(SmemvConn *c)
+{
+    if (c->ioc) {
+        qio_channel_shutdown(c->ioc, QIO_CHANNEL_SHUTDOWN_BOTH, NULL);
+    }
+}
+
+static int conn_failed(SmemvConn *c, Error **errp)
+{
+    error_prepend(errp, "memserver on %s (%s:%u): ", c->peer->name,
+                  c->peer->host, c->peer->port);
+    trace_smemv_conn_failed(c->peer->name);
+    qatomic_set(&c->peer->lost, true);
+    smemv_conn_close(c);
+    return -1;
+}
+
+static int conn_send(SmemvConn *c, const struct iovec *iov, size_t niov,
+                     Error **errp)
+{
+    ERRP_GUARD();
+
+    if (!c->ioc) {
+        error_setg(errp, "not connected");
+        return conn_failed(c, errp);
+    }
+    if (qio_channel_writev_all(c->ioc, iov, niov, errp) < 0) {
+        return conn_failed(c, errp);
+    }
+    return 0;
+}
+
+/* Have at least @need bytes, at most the size of @c->buf, in @c->buf. */
+static int conn_fill(SmemvConn *c, size_t need, Error **errp)
+{
+    ERRP_GUARD();
+
+    if (c->end - c->start >= need) {
+        return 0;
+    }
+    if (!c->ioc) {
+        error_setg(errp, "not connected");
+        return conn_failed(c, errp);
+    }
+    memmove(c->buf, c->buf + c->start, c->end - c->start);
+    c->end -= c->start;
+    c->start = 0;
+    while (c->end < need) {
+        ssize_t n = qio_channel_read(c->ioc, (char *)c->buf + c->end,
+                                     sizeof(c->buf) - c->end, errp);
+
+        if (n == 0) {
+            error_setg(errp, "closed the connection");
+        }
+        if (n <= 0) {
+            return conn_failed(c, errp);
+        }
+        c->end += n;
+    }
+    return 0;
+}
+
+/*
+ * Read one response. @payload points to its payload until the next read.
+ */
+static int conn_receive(SmemvConn *c, struct smemv_wire_response *r,
+                        const uint8_t **payload, Error **errp)
+{
+    ERRP_GUARD();
+    const char *wrong;
+
+    if (conn_fill(c, SMEMV_WIRE_HEADER_SIZE, errp)) {
+        return -1;
+    }
+    wrong = smemv_wire_get_response(c->buf + c->start, r);
+    if (!wrong && r->length > sizeof(c->buf) - SMEMV_WIRE_HEADER_SIZE) {
+        wrong = "a longer response than was asked for";
+    }
+    if (wrong) {
+        error_setg(errp, "%s", wrong);
+        return conn_failed(c, errp);
+    }
+    if (conn_fill(c, SMEMV_WIRE_HEADER_SIZE + r->length, errp)) {
+        return -1;
+    }
+    *payload = c->buf + c->start + SMEMV_WIRE_HEADER_SIZE;
+    c->start += SMEMV_WIRE_HEADER_SIZE + r->length;
+
+    if (r->status != SMEMV_WIRE_OK) {
+        error_setg(errp, "memserver on %s (%s:%u) refuses %s: %s: %.*s",
+                   c->peer->name, c->peer->host, c->peer->port,
+                   smemv_wire_opcode_name(r->opcode),
+                   smemv_wire_status_name(r->status),
+                   (int)MIN(r->length, SMEMV_WIRE_TEXT_SIZE), *payload);
+    }
+    return r->status;
+}
+
+static int conn_send_request(SmemvConn *c, unsigned opcode, uint64_t address,
+                             const void *body, size_t body_size, Error **errp)
+{
+    struct smemv_wire_request q = { .opcode = opcode, .address = address };
+    uint8_t header[SMEMV_WIRE_HEADER_SIZE];
+    struct iovec iov[2] = {
+        { header, sizeof(header) },
+        { (void *)body, body_size },
+    };
+
+    smemv_wire_put_request(header, &q);
+    return conn_send(c, iov, body_size ? 2 : 1, errp);
+}
+
+/* Await the response to @opcode, which has @length bytes of payload. */
+static int conn_receive_response(SmemvConn *c, unsigned opcode,
+                                 const uint8_t **payload, uint32_t length,
+                                 Error **errp)
+{
+    ERRP_GUARD();
+    struct smemv_wire_response r;
+    int status = conn_receive(c, &r, payload, errp);
+
+    if (status == SMEMV_WIRE_OK && (r.opcode != opcode || r.length != length)) {
+        error_setg(errp, "answers %s with something else",
+                   smemv_wire_opcode_name(opcode));
+        return conn_failed(c, errp);
+    }
+    return status;
+}
+
+static int conn_call(SmemvConn *c, unsigned opcode, uint64_t address,
+                     const void *body, size_t body_size,
+                     const uint8_t **payload, uint32_t length, Error **errp)
+{
+    int ret = conn_send_request(c, opcode, address, body, body_size, errp);
+
+    return ret ? ret : conn_receive_response(c, opcode, payload, length, errp);
+}
+
+static bool set_socket_options(int fd)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(socket_options); i++) {
+        if (setsockopt(fd, socket_options[i].level, socket_options[i].option,
+                       &socket_options[i].value, sizeof(int))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/*
+ * A socket that is connected to the peer, or -1. QEMU's own way to connect
+ * waits minutes for a host that is down; this one no longer than for a
+ * memserver that falls silent.
+ */
+static int peer_socket(const SmemvPeer *peer, Error **errp)
+{
+    g_autofree char *port = g_strdup_printf("%u", peer->port);
+    struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
+    struct addrinfo *all, *ai;
+    int fd = -1, failure = 0, ret;
+
+    ret = getaddrinfo(peer->host, port, &hints, &all);
+    if (ret) {
+        error_setg(errp, "no such address: %s", gai_strerror(ret));
+        return -1;
+    }
+    for (ai = all; ai; ai = ai->ai_next) {
+        fd = qemu_socket(ai->ai_family, ai->ai_socktype, ai->ai_protocol);
+        if (fd >= 0 && set_socket_options(fd) &&
+            !connect(fd, ai->ai_addr, ai->ai_addrlen)) {
+            break;
+        }
+        failure = errno;
+        if (fd >= 0) {
+            close(fd);
+            fd = -1;
+        }
+    }
+    freeaddrinfo(all);
+    if (fd < 0) {
+        error_setg_errno(errp, failure, "cannot connect");
+    }
+    return fd;
+}
+
+static int conn_connect(SmemvConn *c, Error **errp)
+{
+    ERRP_GUARD();
+    struct smemv_wire_hello hello = {
+        .version_min = SMEMV_WIRE_VERSION,
+        .version_max = SMEMV_WIRE_VERSION,
+    };
+    uint8_t body[SMEMV_WIRE_HELLO_SIZE];
+    const uint8_t *payload;
+    QIOChannelSocket *sioc = NULL;
+    int fd;
+
+    smemv_conn_close(c);
+    fd = peer_socket(c->peer, errp);
+    if (fd >= 0) {
+        sioc = qio_channel_socket_new_fd(fd, errp);
+        if (!sioc) {
+            close(fd);
+        }
+    }
+    if (!sioc) {
+        return conn_failed(c, errp);
+    }
+    c->ioc = QIO_CHANNEL(sioc);
+    qio_channel_set_name(c->ioc, "smemv");
+    smemv_wire_put_hello(body, &hello);
+    return conn_call(c, SMEMV_WIRE_HELLO, 0, body, sizeof(body), &payload,
+                     SMEMV_WIRE_HELLO_SIZE, errp);
+}
+
+int smemv_conn_send_open(SmemvConn *c, Error **errp)
+{
+    struct smemv_wire_open o = { .reserve = c->peer->share };
+    uint8_t body[SMEMV_WIRE_OPEN_SIZE];
+    int ret = conn_connect(c, errp);
+
+    if (ret) {
+        return ret;
+    }
+    memcpy(o.id, c->session->id, sizeof(o.id));
+    memcpy(o.token, c->session->token, sizeof(o.token));
+    pstrcpy(o.name, sizeof(o.name), c->session->name);
+    qemu_mutex_lock(&c->peer->lock);
+    memcpy(o.holder, c->peer->holder, sizeof(o.holder));
+    qemu_mutex_unlock(&c->peer->lock);
+    smemv_wire_put_open(body, &o);
+    return conn_send_request(c, SMEMV_WIRE_OPEN, 0, body, sizeof(body), errp);
+}
+
+int smemv_conn_await_open(SmemvConn *c, Error **errp)
+{
+    const uint8_t *payload;
+    int ret = conn_receive_response(c, SMEMV_WIRE_OPEN, &payload,
+                                    sizeof(uint64_t), errp);
+
+    if (!ret) {
+        QEMU_LOCK_GUARD(&c->peer->lock);
+        c->peer->epoch = smemv_wire_get_u64(payload);
+    }
+    return ret;
+}
+
+int smemv_conn_attach(SmemvConn *c, Error **errp)
+{
+    struct smemv_wire_attach a;
+    uint8_t body[SMEMV_WIRE_ATTACH_SIZE];
+    const uint8_t *payload;
+    int ret;
+
+    if (!c->ioc) {
+        ret = conn_connect(c, errp);
+        if (ret) {
+            return ret;
+        }
+    }
+    memcpy(a.id, c->session->id, sizeof(a.id));
+    memcpy(a.token, c->session->token, sizeof(a.token));
+    qemu_mutex_lock(&c->peer->lock);
+    memcpy(a.holder, c->peer->holder, sizeof(a.holder));
+    a.epoch = c->epoch = c->peer->epoch;
+    qemu_mutex_unlock(&c->peer->lock);
+    smemv_wire_put_attach(body, &a);
+    ret = conn_call(c, SMEMV_WIRE_ATTACH, 0, body, sizeof(body), &payload,
+                    sizeof(uint64_t), errp);
+    if (!ret) {
+        qatomic_set(&c->peer->lost, false);
+        trace_smemv_conn_attached(c->peer->name, a.epoch);
+    }
+    return ret;
+}
+
+int smemv_conn_send_puts(SmemvConn *c, const SmemvPut *puts, size_t n,
+                         size_t *requests, Error **errp)
+{
+    uint8_t heads[SMEMV_BATCH * SMEMV_WIRE_HEADER_SIZE];
+    uint8_t entries[SMEMV_BATCH * SMEMV_WIRE_ENTRY_SIZE];
+    struct iovec iov[3 * SMEMV_BATCH];
+    size_t niov = 0, sent = 0;
+
+    assert(n <= SMEMV_BATCH);
+    for (size_t i = 0, end; i < n; i = end) {
+        struct smemv_wire_request q = {
+            .opcode = SMEMV_WIRE_PUT,
+            .address = puts[i].page << SMEMV_PAGE_BITS,
+        };
+        uint8_t *head = heads + i * SMEMV_WIRE_HEADER_SIZE;
+
+        end = i + 1;
+        while (end < n && puts[end].page == puts[end - 1].page + 1) {
+            end++;
+        }
+        q.count = end - i;
+        smemv_wire_put_request(head, &q);
+        iov[niov++] = (struct iovec) { head, SMEMV_WIRE_HEADER_SIZE };
+        iov[niov++] = (struct iovec) { entries + i * SMEMV_WIRE_ENTRY_SIZE,
+                                       q.count * SMEMV_WIRE_ENTRY_SIZE };
+        for (size_t j = i; j < end; j++) {
+            struct smemv_wire_entry e = {
+                .flags = SMEMV_WIRE_ENTRY_PRESENT,
+                .crc = smemv_wire_crc32c(puts[j].data, SMEMV_PAGE_SIZE),
+            };
+
+            smemv_wire_put_entry(entries + j * SMEMV_WIRE_ENTRY_SIZE, &e);
+            iov[niov++] = (struct iovec) { (void *)puts[j].data,
+                                           SMEMV_PAGE_SIZE };
+        }
+        sent++;
+    }
+    if (n && conn_send(c, iov, niov, errp)) {
+        return -1;
+    }
+    *requests += sent;
+    stat64_add(&c->peer->sent, n * SMEMV_PAGE_SIZE);
+    return 0;
+}
+
+int smemv_conn_send_drops(SmemvConn *c, const uint64_t *pages, size_t n,
+                          size_t *requests, Error **errp)
+{
+    uint8_t heads[SMEMV_BATCH * SMEMV_WIRE_HEADER_SIZE];
+    struct iovec iov = { heads, n * SMEMV_WIRE_HEADER_SIZE };
+
+    assert(n <= SMEMV_BATCH);
+    for (size_t i = 0; i < n; i++) {
+        struct smemv_wire_request q = {
+            .opcode = SMEMV_WIRE_DROP,
+            .count = 1,
+            .address = pages[i] << SMEMV_PAGE_BITS,
+        };
+
+        smemv_wire_put_request(heads + i * SMEMV_WIRE_HEADER_SIZE, &q);
+    }
+    if (n && conn_send(c, &iov, 1, errp)) {
+        return -1;
+    }
+    *requests += n;
+    return 0;
+}
+
+int smemv_conn_await(SmemvConn *c, size_t requests, Error **errp)
+{
+    struct smemv_wire_response r;
+    const uint8_t *payload;
+    int first = 0;
+
+    while (requests--) {
+        int ret = conn_receive(c, &r, &payload, first ? NULL : errp);
+
+        if (ret < 0) {
+            return first ? first : ret;
+        }
+        if (!first) {
+            first = ret;
+        }
+    }
+    return first;
+}
+
+int smemv_conn_get(SmemvConn *c, uint64_t page, const uint8_t **data,
+                   uint32_t *crc, Error **errp)
+{
+    ERRP_GUARD();
+    struct smemv_wire_request q = {
+        .opcode = SMEMV_WIRE_GET,
+        .count = 1,
+        .address = page << SMEMV_PAGE_BITS,
+    };
+    struct smemv_wire_response r;
+    struct smemv_wire_entry e;
+    uint8_t header[SMEMV_WIRE_HEADER_SIZE];
+    struct iovec iov = { header, sizeof(header) };
+    const uint8_t *payload;
+    uint32_t length = SMEMV_WIRE_ENTRY_SIZE;
+    const char *wrong;
+    int ret;
+
+    smemv_wire_put_request(header, &q);
+    if (conn_send(c, &iov, 1, errp)) {
+        return -1;
+    }
+    ret = conn_receive(c, &r, &payload, errp);
+    if (ret) {
+        return ret;
+    }
+    wrong = r.opcode == SMEMV_WIRE_GET && r.length >= length ?
+            smemv_wire_get_entry(payload, &e) : "no page entry";
+    if (!wrong) {
+        if (e.flags & SMEMV_WIRE_ENTRY_PRESENT) {
+            length += SMEMV_PAGE_SIZE;
+        }
+        if (r.length != length) {
+            wrong = "a page of another size";
+        }
+    }
+    if (wrong) {
+        error_setg(errp, "answers GET with %s", wrong);
+        return conn_failed(c, errp);
+    }
+    *data = NULL;
+    if (e.flags & SMEMV_WIRE_ENTRY_PRESENT) {
+        *data = payload + SMEMV_WIRE_ENTRY_SIZE;
+        *crc = e.crc;
+        stat64_add(&c->peer->received, SMEMV_PAGE_SIZE);
+    }
+    return 0;
+}
+
+int smemv_conn_claim(SmemvConn *c, bool renew, Error **errp)
+{
+    SmemvPeer *peer = c->peer;
+    const uint8_t *payload;
+    int ret = 0;
+
+    WITH_QEMU_LOCK_GUARD(&peer->lock) {
+        if (renew && !peer->claiming) {
+            qemu_guest_getrandom_nofail(peer->holder, sizeof(peer->holder));
+        }
+        /* Until it has succeeded, a repetition is the same claim. */
+        peer->claiming = true;
+    }
+    if (renew) {
+        smemv_conn_close(c);
+    }
+    if (!c->ioc) {
+        ret = smemv_conn_attach(c, errp);
+    }
+    if (!ret) {
+        ret = conn_call(c, SMEMV_WIRE_CLAIM, c->epoch, NULL, 0, &payload,
+                        sizeof(uint64_t), errp);
+    }
+    if (!ret) {
+        QEMU_LOCK_GUARD(&peer->lock);
+        peer->epoch = c->epoch = smemv_wire_get_u64(payload);
+        peer->claiming = false;
+        trace_smemv_conn_claimed(peer->name, c->epoch);
+    }
+    return ret;
+}
+
+int smemv_conn_close_session(SmemvConn *c, Error **errp)
+{
+    struct smemv_wire_close m;
+    uint8_t body[SMEMV_WIRE_CLOSE_SIZE];
+    const uint8_t *payload;
+
+    memcpy(m.id, c->session->id, sizeof(m.id));
+    memcpy(m.token, c->session->token, sizeof(m.token));
+    smemv_wire_put_close(body, &m);
+    return conn_call(c, SMEMV_WIRE_CLOSE, 0, body, sizeof(body), &payload, 0,
+                     errp);
+}

@@ -1,0 +1,92 @@
+/*
+ * Client: one connection to a memserver.
+ *
+ * A connection belongs to one thread at a time. All calls block, and none may
+ * be made with a lock held that a page fault needs.
+ *
+ * Calls that return int return a status of the protocol (SMEMV_WIRE_OK is 0),
+ * or -1 when the connection failed; @errp is set whenever it is not 0. After
+ * a -1 the connection is closed, and the next smemv_conn_attach() makes a new
+ * one.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef SMEMV_CLIENT_H
+#define SMEMV_CLIENT_H
+
+#include "io/channel.h"
+#include "session.h"
+
+/* Pages in one batch of smemv_conn_send_puts(). */
+#define SMEMV_BATCH 64
+
+typedef struct SmemvConn {
+    SmemvSession *session;
+    SmemvPeer *peer;
+    QIOChannel *ioc;             /* NULL while not connected */
+    uint64_t epoch;              /* with which it attached last */
+    uint8_t buf[8192];           /* received, and not yet taken */
+    size_t start, end;           /* of what is in @buf */
+} SmemvConn;
+
+/* One page to be put. */
+typedef struct SmemvPut {
+    uint64_t page;
+    const void *data;            /* must not change until it is sent */
+} SmemvPut;
+
+void smemv_conn_init(SmemvConn *c, SmemvSession *s, SmemvPeer *peer);
+void smemv_conn_close(SmemvConn *c);
+
+/*
+ * Open the session on the peer: reserve its share. The second call awaits
+ * what the first has sent, so that many peers can do it side by side: to
+ * have the memory ready takes a memserver a while.
+ */
+int smemv_conn_send_open(SmemvConn *c, Error **errp);
+int smemv_conn_await_open(SmemvConn *c, Error **errp);
+
+/*
+ * Attach, after connecting if need be, with the peer's epoch and holder as
+ * this process knows them.
+ */
+int smemv_conn_attach(SmemvConn *c, Error **errp);
+
+/*
+ * Send PUTs of @n pages, at most SMEMV_BATCH, neighbours in one request.
+ * @requests is raised by the number of responses to be awaited.
+ */
+int smemv_conn_send_puts(SmemvConn *c, const SmemvPut *puts, size_t n,
+                         size_t *requests, Error **errp);
+
+/* The same for DROPs. */
+int smemv_conn_send_drops(SmemvConn *c, const uint64_t *pages, size_t n,
+                          size_t *requests, Error **errp);
+
+/* Await the responses of @requests requests; the first that is not OK. */
+int smemv_conn_await(SmemvConn *c, size_t requests, Error **errp);
+
+/*
+ * Fetch a page. @data points to its 4096 bytes until the next call, or is
+ * NULL where the memserver does not store it; @crc is what it was put with.
+ */
+int smemv_conn_get(SmemvConn *c, uint64_t page, const uint8_t **data,
+                   uint32_t *crc, Error **errp);
+
+/*
+ * Claim the session, so that no other process may write.
+ *
+ * With @renew as a new holder, on a new connection: then nothing that older
+ * connections of this process have sent, and that was not answered, is done
+ * any more. After a -1 the claim may be made again, whether it was heard or
+ * not.
+ */
+int smemv_conn_claim(SmemvConn *c, bool renew, Error **errp);
+
+/* Close the session. */
+int smemv_conn_close_session(SmemvConn *c, Error **errp);
+
+/* Wake a thread that is blocked in a call on @c; its call returns -1. */
+void smemv_conn_interrupt(SmemvConn *c);
+
+#endif

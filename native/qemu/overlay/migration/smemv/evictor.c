@@ -1,0 +1,350 @@
+/*
+ * Evictor: pages out.
+ *
+ * Pages leave in the order in which they arrived: into staging first, where
+ * a touch brings them back, then to the sub-host with the most room. The
+ * thread works in rounds of at most SMEMV_BATCH pages, beside the faults.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "qemu/osdep.h"
+#include "qemu/cutils.h"
+#include "qemu/error-report.h"
+#include "qemu/lockable.h"
+#include "client.h"
+#include "evictor.h"
+#include "smemv.h"
+#include "trace.h"
+
+/* Pages moved while the pager's lock is held, about a microsecond each. */
+#define MOVES_PER_LOCK 8
+
+/* What one peer gets in a round. */
+typedef struct SmemvRound {
+    SmemvConn conn;
+    GArray *drops;               /* uint64_t pages that are stale there */
+    SmemvPut puts[SMEMV_BATCH];
+    size_t n;
+    size_t requests;             /* of what is sent, not answered yet */
+} SmemvRound;
+
+struct SmemvEvictor {
+    SmemvPager *p;
+    QemuThread thread;
+    SmemvRound *rounds;          /* of each peer */
+    uint8_t places[SMEMV_BATCH]; /* of the round's slots: where they go */
+};
+
+/*
+ * Move up to SMEMV_BATCH of the oldest pages into staging.
+ * Returns how many; the lock is given up now and then.
+ */
+static size_t move_out(SmemvPager *p)
+{
+    size_t moved = 0;
+
+    for (size_t i = 0; i < SMEMV_BATCH; i++) {
+        uint64_t page;
+        int ret;
+
+        if (smemv_staging_full(&p->staging) || !smemv_pager_oldest(p, &page)) {
+            break;
+        }
+        ret = smemv_pager_move(p, smemv_staging_host(&p->staging,
+                                                     p->staging.head),
+                               smemv_page_map_host(p->map, page), false);
+        switch (ret) {
+        case 0:
+            p->map->place[page] = SMEMV_STAGED;
+            smemv_staging_push(&p->staging, page);
+            moved++;
+            break;
+        case -EBUSY:             /* pinned by a device, or merged */
+        case -EAGAIN:
+            smemv_pager_arrived(p, page);
+            break;
+        case -ENOENT:            /* given back by the guest: it reads as zero */
+            p->map->place[page] = SMEMV_ZERO;
+            p->zero++;
+            p->resident--;
+            moved++;
+            break;
+        default:
+            smemv_fatal("smemv: cannot move page 0x%" PRIx64 " out: %s",
+                        page << SMEMV_PAGE_BITS, strerror(-ret));
+        }
+        if (i % MOVES_PER_LOCK == MOVES_PER_LOCK - 1) {
+            qemu_mutex_unlock(&p->lock);
+            qemu_mutex_lock(&p->lock);
+        }
+    }
+    return moved;
+}
+
+/* The peer with the largest part of its share free, or -1. */
+static int roomiest_peer(SmemvSession *s)
+{
+    double most = 0;
+    int best = -1;
+
+    for (unsigned i = 0; i < s->n_peers; i++) {
+        SmemvPeer *peer = &s->peers[i];
+        double room = peer->share <= peer->stored ? 0 :
+                      (double)(peer->share - peer->stored) / peer->share;
+
+        if (room > most) {
+            most = room;
+            best = i;
+        }
+    }
+    return best;
+}
+
+/* Give the @n oldest slots to peers; returns for how many there was room. */
+static size_t assign(SmemvEvictor *e, size_t n)
+{
+    SmemvPager *p = e->p;
+
+    for (size_t i = 0; i < n; i++) {
+        uint64_t index = p->staging.tail + i;
+        SmemvSlot *slot = smemv_staging_slot(&p->staging, index);
+        const uint8_t *data = smemv_staging_host(&p->staging, index);
+
+        e->places[i] = SMEMV_ZERO;
+        if (slot->page == SMEMV_NO_PAGE) {
+            continue;
+        }
+        if (!buffer_is_zero(data, SMEMV_PAGE_SIZE)) {
+            int peer = roomiest_peer(p->session);
+            SmemvRound *r;
+
+            if (peer < 0) {
+                return i;
+            }
+            r = &e->rounds[peer];
+            r->puts[r->n++] = (SmemvPut) { slot->page, data };
+            p->session->peers[peer].stored++;
+            e->places[i] = SMEMV_REMOTE + peer;
+        }
+        slot->sending = true;
+    }
+    return n;
+}
+
+/* Send what @r has for its peer; the answers are awaited later. */
+static int send_round(SmemvRound *r, Error **errp)
+{
+    const uint64_t *drops = (const uint64_t *)r->drops->data;
+    int ret = r->conn.ioc ? 0 : smemv_conn_attach(&r->conn, errp);
+
+    r->requests = 0;
+    /* Drops first: a page may be among them that is put again. */
+    for (size_t i = 0; !ret && i < r->drops->len; i += SMEMV_BATCH) {
+        ret = smemv_conn_send_drops(&r->conn, drops + i,
+                                    MIN(SMEMV_BATCH, r->drops->len - i),
+                                    &r->requests, errp);
+    }
+    return ret ? ret : smemv_conn_send_puts(&r->conn, r->puts, r->n,
+                                            &r->requests, errp);
+}
+
+/*
+ * The connection was lost in a round. What was sent on it may still be done
+ * at any time, so the claim is renewed, and the round sent once more.
+ */
+static void repeat_round(SmemvEvictor *e, SmemvRound *r)
+{
+    SmemvPeer *peer = r->conn.peer;
+    int ret = -1;
+
+    while (ret && !qatomic_read(&e->p->stop)) {
+        g_autoptr(Error) err = NULL;
+
+        trace_smemv_evictor_retry(peer->name);
+        ret = smemv_conn_claim(&r->conn, true, &err);
+        if (!ret) {
+            ret = send_round(r, &err);
+        }
+        if (!ret) {
+            ret = smemv_conn_await(&r->conn, r->requests, &err);
+        }
+        if (ret > 0) {
+            smemv_fatal("smemv: pages cannot be kept, the VM ends: %s",
+                        error_get_pretty(err));
+        } else if (ret) {
+            warn_report_once("smemv: waiting: %s", error_get_pretty(err));
+            g_usleep(SMEMV_RECONNECT_US);
+        }
+    }
+}
+
+/* Send to all peers side by side, and await all. */
+static void send_rounds(SmemvEvictor *e)
+{
+    unsigned n_peers = e->p->session->n_peers;
+    g_autofree int *status = g_new0(int, n_peers);
+
+    for (unsigned i = 0; i < n_peers; i++) {
+        SmemvRound *r = &e->rounds[i];
+
+        if (r->n || r->drops->len) {
+            status[i] = send_round(r, NULL);
+        }
+    }
+    for (unsigned i = 0; i < n_peers; i++) {
+        SmemvRound *r = &e->rounds[i];
+
+        if (!status[i] && (r->n || r->drops->len)) {
+            status[i] = smemv_conn_await(&r->conn, r->requests, NULL);
+        }
+        if (status[i]) {
+            repeat_round(e, r);
+        }
+    }
+}
+
+/* The round is stored: its slots are free, and its pages where they went. */
+static void finish_round(SmemvEvictor *e, size_t n)
+{
+    SmemvPager *p = e->p;
+    SmemvSession *s = p->session;
+
+    for (size_t i = 0; i < n; i++) {
+        SmemvSlot *slot = smemv_staging_slot(&p->staging, p->staging.tail + i);
+        unsigned place = e->places[i], peer = place - SMEMV_REMOTE;
+
+        if (slot->page == SMEMV_NO_PAGE) {
+            continue;
+        }
+        if (slot->touched) {
+            p->doubled--;
+            if (place >= SMEMV_REMOTE) {
+                smemv_pager_drop(p, peer, slot->page);
+            }
+            continue;
+        }
+        p->map->place[slot->page] = place;
+        p->resident--;
+        if (place >= SMEMV_REMOTE) {
+            s->peers[peer].remote++;
+            p->pages_out++;
+            trace_smemv_page_out(slot->page, s->peers[peer].name);
+        } else {
+            p->zero++;
+        }
+    }
+    for (unsigned i = 0; i < s->n_peers; i++) {
+        SmemvRound *r = &e->rounds[i];
+
+        s->peers[i].stored -= r->drops->len;
+        g_array_set_size(r->drops, 0);
+        r->n = 0;
+    }
+    smemv_staging_release(&p->staging, n);
+    qemu_cond_broadcast(&p->room);
+}
+
+/*
+ * Send the oldest pages in staging to the sub-hosts, and what is to be
+ * dropped there. Gives the lock up meanwhile.
+ */
+static void send_out(SmemvEvictor *e)
+{
+    SmemvPager *p = e->p;
+    uint64_t staged = p->staging.head - p->staging.tail;
+    size_t n;
+
+    for (unsigned i = 0; i < p->session->n_peers; i++) {
+        GArray *empty = e->rounds[i].drops;
+
+        e->rounds[i].drops = p->drops[i];
+        p->n_drops -= p->drops[i]->len;
+        p->drops[i] = empty;
+    }
+    n = assign(e, MIN(staged, SMEMV_BATCH));
+    if (!n && staged) {
+        warn_report_once("smemv: the sub-hosts have no room left");
+    }
+
+    qemu_mutex_unlock(&p->lock);
+    send_rounds(e);
+    qemu_mutex_lock(&p->lock);
+    if (!p->stop) {
+        finish_round(e, n);
+    }
+}
+
+static void *evictor_thread(void *opaque)
+{
+    SmemvEvictor *e = opaque;
+    SmemvPager *p = e->p;
+
+    QEMU_LOCK_GUARD(&p->lock);
+    while (!p->stop) {
+        if (smemv_pager_held(p) <= smemv_pager_high(p->limit) &&
+            p->n_drops < SMEMV_BATCH) {
+            qemu_cond_wait(&p->work, &p->lock);
+            continue;
+        }
+        do {
+            size_t moved = smemv_pager_held(p) > smemv_pager_low(p->limit) ?
+                           move_out(p) : 0;
+
+            /* Pages linger in staging until it is full. */
+            if (!moved || smemv_staging_full(&p->staging) ||
+                smemv_pager_held(p) >= p->limit) {
+                send_out(e);
+            }
+        } while (!p->stop &&
+                 smemv_pager_held(p) > smemv_pager_low(p->limit));
+    }
+    return NULL;
+}
+
+SmemvEvictor *smemv_evictor_new(SmemvPager *p, Error **errp)
+{
+    SmemvEvictor *e = g_new0(SmemvEvictor, 1);
+    SmemvSession *s = p->session;
+
+    e->p = p;
+    e->rounds = g_new0(SmemvRound, s->n_peers);
+    for (unsigned i = 0; i < s->n_peers; i++) {
+        SmemvRound *r = &e->rounds[i];
+
+        r->drops = g_array_new(false, false, sizeof(uint64_t));
+        smemv_conn_init(&r->conn, s, &s->peers[i]);
+        if (smemv_conn_attach(&r->conn, errp)) {
+            return NULL;
+        }
+    }
+    return e;
+}
+
+bool smemv_evictor_claim(SmemvEvictor *e, Error **errp)
+{
+    /* The first memserver is the arbiter: with its word the VM runs here. */
+    if (smemv_conn_claim(&e->rounds[0].conn, false, errp)) {
+        return false;
+    }
+    for (unsigned i = 1; i < e->p->session->n_peers; i++) {
+        g_autoptr(Error) err = NULL;
+
+        /* One that is not there just now is claimed when it is back. */
+        if (smemv_conn_claim(&e->rounds[i].conn, false, &err)) {
+            warn_report("smemv: %s", error_get_pretty(err));
+            smemv_conn_close(&e->rounds[i].conn);
+        }
+    }
+    return true;
+}
+
+void smemv_evictor_start(SmemvEvictor *e)
+{
+    qemu_thread_create(&e->thread, "smemv-evict", evictor_thread, e,
+                       QEMU_THREAD_JOINABLE);
+}
+
+void smemv_evictor_join(SmemvEvictor *e)
+{
+    qemu_thread_join(&e->thread);
+}

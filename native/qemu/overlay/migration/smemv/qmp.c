@@ -1,0 +1,176 @@
+/*
+ * QMP: the operator's view.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "qemu/osdep.h"
+#include "qemu/lockable.h"
+#include "qapi/error.h"
+#include "qapi/qapi-commands-smemv.h"
+#include "migration/misc.h"
+#include "smemv.h"
+
+static bool check_name(const char *name, Error **errp)
+{
+    size_t length = strspn(name, "abcdefghijklmnopqrstuvwxyz"
+                           "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-");
+
+    if (!length || name[length] || length >= SMEMV_WIRE_NAME_SIZE) {
+        error_setg(errp, "'%s' is no name: it wants 1 to %d letters, digits, "
+                   "'.', '_' or '-'", name, SMEMV_WIRE_NAME_SIZE - 1);
+        return false;
+    }
+    return true;
+}
+
+static bool check_sub_hosts(SmemvSubHostList *sub_hosts, uint64_t *shares,
+                            Error **errp)
+{
+    unsigned n = QAPI_LIST_LENGTH(sub_hosts);
+
+    if (!n || n > SMEMV_MAX_PEERS) {
+        error_setg(errp, "a split VM has 1 to %d sub-hosts, not %u",
+                   SMEMV_MAX_PEERS, n);
+        return false;
+    }
+    *shares = 0;
+    for (; sub_hosts; sub_hosts = sub_hosts->next) {
+        SmemvSubHost *h = sub_hosts->value;
+
+        if (!check_name(h->name, errp)) {
+            return false;
+        }
+        if (!h->host[0] || strlen(h->host) > 255 || !h->port) {
+            error_setg(errp, "sub-host %s has no address or port", h->name);
+            return false;
+        }
+        if (!h->share || h->share % SMEMV_PAGE_SIZE) {
+            error_setg(errp, "the share of %s is no multiple of %u bytes",
+                       h->name, SMEMV_PAGE_SIZE);
+            return false;
+        }
+        *shares += h->share >> SMEMV_PAGE_BITS;
+    }
+    return true;
+}
+
+void qmp_smemv_set_target(const char *name, uint64_t main_limit,
+                          SmemvSubHostList *sub_hosts, bool has_policy,
+                          SmemvPolicy policy, Error **errp)
+{
+    g_autoptr(strList) blockers = smemv_blockers();
+    uint64_t pages = smemv_guest_ram_size() >> SMEMV_PAGE_BITS;
+    uint64_t limit = main_limit >> SMEMV_PAGE_BITS;
+    uint64_t shares, least;
+
+    if (migration_is_running() || smemv_is_saving()) {
+        error_setg(errp, "a migration is under way");
+        return;
+    }
+    if (blockers) {
+        error_setg(errp, "this VM cannot be split: %s", blockers->value);
+        return;
+    }
+    if (!check_name(name, errp) ||
+        !check_sub_hosts(sub_hosts, &shares, errp)) {
+        return;
+    }
+    if (main_limit % SMEMV_PAGE_SIZE || limit < SMEMV_LEAST_LIMIT) {
+        error_setg(errp, "main-limit must be a multiple of %u bytes, and at "
+                   "least %u MiB", SMEMV_PAGE_SIZE,
+                   SMEMV_LEAST_LIMIT >> (20 - SMEMV_PAGE_BITS));
+        return;
+    }
+    least = smemv_least_shares(pages, limit);
+    if (shares < least) {
+        error_setg(errp, "the shares of the sub-hosts are %" PRIu64 " bytes, "
+                   "and must be at least %" PRIu64, shares << SMEMV_PAGE_BITS,
+                   least << SMEMV_PAGE_BITS);
+        return;
+    }
+    smemv_set_target(smemv_session_new(name, sub_hosts), limit);
+}
+
+void qmp_smemv_clear_target(Error **errp)
+{
+    if (smemv_is_saving()) {
+        error_setg(errp, "a migration is under way");
+        return;
+    }
+    smemv_clear_target();
+}
+
+void qmp_smemv_set_limit(uint64_t limit, Error **errp)
+{
+    SmemvPager *p = smemv_pager();
+
+    if (!p) {
+        error_setg(errp, "this VM is whole: it has no limit");
+        return;
+    }
+    if (limit % SMEMV_PAGE_SIZE) {
+        error_setg(errp, "the limit must be a multiple of %u bytes",
+                   SMEMV_PAGE_SIZE);
+        return;
+    }
+    smemv_pager_set_limit(p, limit >> SMEMV_PAGE_BITS, errp);
+}
+
+static SmemvSubHostInfoList *sub_hosts_info(SmemvSession *s)
+{
+    SmemvSubHostInfoList *list = NULL;
+
+    for (unsigned i = s->n_peers; i-- > 0;) {
+        SmemvPeer *peer = &s->peers[i];
+        SmemvSubHostInfo *info = g_new0(SmemvSubHostInfo, 1);
+
+        info->name = g_strdup(peer->name);
+        info->host = g_strdup(peer->host);
+        info->port = peer->port;
+        info->share = peer->share << SMEMV_PAGE_BITS;
+        info->remote = peer->remote << SMEMV_PAGE_BITS;
+        info->sent = stat64_get(&peer->sent);
+        info->received = stat64_get(&peer->received);
+        info->connected = !qatomic_read(&peer->lost);
+        QAPI_LIST_PREPEND(list, info);
+    }
+    return list;
+}
+
+static void pager_info(SmemvPager *p, SmemvInfo *info)
+{
+    QEMU_LOCK_GUARD(&p->lock);
+    info->limit = p->limit << SMEMV_PAGE_BITS;
+    info->resident = p->resident << SMEMV_PAGE_BITS;
+    info->staging = (p->staging.head - p->staging.tail) << SMEMV_PAGE_BITS;
+    info->zero = p->zero << SMEMV_PAGE_BITS;
+    info->pages_in = p->pages_in;
+    info->pages_out = p->pages_out;
+    info->faults = p->faults;
+    info->second_chances = p->second_chances;
+    info->session = smemv_session_id(p->session);
+    info->sub_hosts = sub_hosts_info(p->session);
+}
+
+SmemvInfo *qmp_query_smemv(Error **errp)
+{
+    SmemvInfo *info = g_new0(SmemvInfo, 1);
+    SmemvPager *p = smemv_pager();
+
+    info->total = smemv_guest_ram_size();
+    info->state = smemv_is_fenced() ? SMEMV_STATE_FENCED :
+                  smemv_is_saving() ? SMEMV_STATE_SPLITTING :
+                  smemv_is_loading() ? SMEMV_STATE_INCOMING :
+                  p ? SMEMV_STATE_SPLIT : SMEMV_STATE_WHOLE;
+    info->blocked = smemv_blockers();
+    if (p) {
+        pager_info(p, info);
+    } else {
+        info->resident = info->total;
+    }
+    if (smemv_is_saving()) {
+        info->session = smemv_session_id(smemv_save_session());
+        info->sub_hosts = sub_hosts_info(smemv_save_session());
+    }
+    return info;
+}

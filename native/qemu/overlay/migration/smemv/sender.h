@@ -1,0 +1,34 @@
+/*
+ * Sender: pages of a split migration on their way to one sub-host.
+ *
+ * A thread for each sub-host sends in the background, batch by batch, so that
+ * the links work side by side and the migration thread only copies. It
+ * awaits every acknowledgement.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef SMEMV_SENDER_H
+#define SMEMV_SENDER_H
+
+#include "session.h"
+
+typedef struct SmemvSender SmemvSender;
+
+/* Attach to @peer and start the thread; NULL on an error. */
+SmemvSender *smemv_sender_start(SmemvSession *s, SmemvPeer *peer,
+                                Error **errp);
+
+/* Copy a page and send it; waits while too much is under way. */
+bool smemv_sender_put(SmemvSender *s, uint64_t page, const void *data,
+                      Error **errp);
+
+/* Send what has been gathered; do not wait. */
+void smemv_sender_flush(SmemvSender *s);
+
+/* Wait until everything sent is acknowledged. */
+bool smemv_sender_barrier(SmemvSender *s, Error **errp);
+
+/* Stop, whatever is under way, and free. */
+void smemv_sender_stop(SmemvSender *s);
+
+#endif

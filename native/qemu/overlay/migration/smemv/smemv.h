@@ -1,0 +1,77 @@
+/*
+ * S-memV: what its rooms share.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef SMEMV_H
+#define SMEMV_H
+
+#include "migration/register.h"
+#include "page-map.h"
+#include "pager.h"
+#include "session.h"
+
+/*
+ * The least that the sub-hosts must have reserved, in pages, for a VM of
+ * @pages with @limit pages on the main host. The main host is left a
+ * sixteenth of its limit to evict in: pages in flight are counted twice.
+ */
+static inline uint64_t smemv_least_shares(uint64_t pages, uint64_t limit)
+{
+    uint64_t kept = limit - limit / 16;
+
+    return pages > kept ? pages - kept : 0;
+}
+
+/* The smallest limit that works, in pages: 64 MiB. */
+#define SMEMV_LEAST_LIMIT (64 * 1024 * 1024 / SMEMV_PAGE_SIZE)
+
+/* Reasons why this VM cannot be split, or NULL. */
+strList *smemv_blockers(void);
+
+/* The pager of a VM that is split, or NULL. */
+SmemvPager *smemv_pager(void);
+void smemv_set_pager(SmemvPager *pager);
+
+/*
+ * Another main host runs this VM, or a page of it is lost: end this process,
+ * for no instruction of the guest may run on.
+ */
+G_NORETURN void smemv_fatal(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
+
+/* split-save.c */
+void smemv_set_target(SmemvSession *session, uint64_t limit);
+void smemv_clear_target(void);
+bool smemv_is_saving(void);
+bool smemv_is_fenced(void);
+SmemvSession *smemv_save_session(void);
+
+bool smemv_save_is_active(void *opaque);
+int smemv_save_prepare(void *opaque, Error **errp);
+int smemv_save_setup(QEMUFile *f, void *opaque, Error **errp);
+int smemv_save_iterate(QEMUFile *f, void *opaque);
+int smemv_save_complete(QEMUFile *f, void *opaque);
+void smemv_save_cleanup(void *opaque);
+
+/* split-load.c */
+bool smemv_is_loading(void);
+int smemv_load_state(QEMUFile *f, void *opaque, int version_id);
+int smemv_load_cleanup(void *opaque);
+
+/*
+ * Records of the stream section "smemv". Integers are big-endian, as all of
+ * QEMU's stream; a name is a byte of length and that many characters.
+ */
+enum {
+    SMEMV_RECORD_END = 0,        /* of the section */
+    /*
+     * name of the VM, id, token, u64 limit in pages, u8 sub-hosts, for each
+     * its name, address, u16 port, u64 share in pages, u64 epoch; u8 blocks,
+     * for each its name, u64 first page, u64 pages
+     */
+    SMEMV_RECORD_SETUP = 1,
+    SMEMV_RECORD_RUN = 2,        /* u64 first page, u32 pages, u8 place */
+    SMEMV_RECORD_DONE = 3,       /* u64 resident, u64 zero, u64 each remote */
+};
+
+#endif

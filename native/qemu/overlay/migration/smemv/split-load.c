@@ -1,0 +1,263 @@
+/*
+ * Split load: the destination's side of a split migration.
+ *
+ * It learns everything from the stream: sessions, limit, blocks, and where
+ * each page went. When the map is complete, and before any device is loaded,
+ * the pager takes over the guest's RAM.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "qemu/osdep.h"
+#include "qemu/error-report.h"
+#include "exec/memory.h"
+#include "migration/migration.h"
+#include "migration/qemu-file.h"
+#include "migration/smemv.h"
+#include "smemv.h"
+#include "trace.h"
+
+static struct {
+    SmemvSession *session;       /* NULL while no split VM is loading */
+    SmemvPageMap *map;
+    uint64_t limit;              /* pages */
+    SmemvPager *pager;           /* ready, and not started yet */
+} load;
+
+bool smemv_is_loading(void)
+{
+    return load.session;
+}
+
+static bool get_string(QEMUFile *f, char **string, Error **errp)
+{
+    char buf[256];
+
+    if (!qemu_get_counted_string(f, buf) || !buf[0]) {
+        error_setg(errp, "a name is missing");
+        return false;
+    }
+    *string = g_strdup(buf);
+    return true;
+}
+
+static bool get_session(QEMUFile *f, Error **errp)
+{
+    g_autofree char *name = NULL;
+    uint8_t id[SMEMV_WIRE_ID_SIZE], token[SMEMV_WIRE_TOKEN_SIZE];
+    unsigned n;
+
+    if (!get_string(f, &name, errp)) {
+        return false;
+    }
+    qemu_get_buffer(f, id, sizeof(id));
+    qemu_get_buffer(f, token, sizeof(token));
+    load.limit = qemu_get_be64(f);
+    n = qemu_get_byte(f);
+    if (load.limit < SMEMV_LEAST_LIMIT || !n || n > SMEMV_MAX_PEERS) {
+        error_setg(errp, "a limit of %" PRIu64 " pages and %u sub-hosts",
+                   load.limit, n);
+        return false;
+    }
+
+    load.session = smemv_session_new_empty(n);
+    load.session->name = g_steal_pointer(&name);
+    memcpy(load.session->id, id, sizeof(id));
+    memcpy(load.session->token, token, sizeof(token));
+    for (unsigned i = 0; i < n; i++) {
+        SmemvPeer *p = &load.session->peers[i];
+
+        if (!get_string(f, &p->name, errp) || !get_string(f, &p->host, errp)) {
+            return false;
+        }
+        p->port = qemu_get_be16(f);
+        p->share = qemu_get_be64(f);
+        p->epoch = qemu_get_be64(f);
+    }
+    return true;
+}
+
+static bool get_blocks(QEMUFile *f, Error **errp)
+{
+    unsigned n = qemu_get_byte(f);
+
+    load.map = smemv_page_map_new_empty();
+    for (unsigned i = 0; i < n; i++) {
+        g_autofree char *name = NULL;
+        uint64_t first, pages;
+
+        if (!get_string(f, &name, errp)) {
+            return false;
+        }
+        first = qemu_get_be64(f);
+        pages = qemu_get_be64(f);
+        if (!smemv_page_map_add(load.map, name, first, pages, errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/*
+ * What this process has put into the guest's RAM while it was built counts
+ * for nothing, and a huge page would hold memory of pages placed elsewhere.
+ */
+static bool empty_blocks(Error **errp)
+{
+    for (unsigned i = 0; i < load.map->n_blocks; i++) {
+        SmemvBlock *b = &load.map->blocks[i];
+        size_t size = b->pages << SMEMV_PAGE_BITS;
+
+        if (madvise(b->host, size, MADV_NOHUGEPAGE) ||
+            madvise(b->host, size, MADV_DONTNEED)) {
+            error_setg_errno(errp, errno, "cannot empty guest RAM %s", b->name);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool get_setup(QEMUFile *f, Error **errp)
+{
+    g_autoptr(strList) blockers = smemv_blockers();
+
+    if (load.session || smemv_pager()) {
+        error_setg(errp, "a second set-up");
+        return false;
+    }
+    if (blockers) {
+        error_setg(errp, "this VM cannot be split here: %s", blockers->value);
+        return false;
+    }
+    if (ram_block_discard_disable(true)) {
+        error_setg(errp, "this VM cannot be split here: a device has to "
+                   "discard guest memory");
+        return false;
+    }
+    if (!get_session(f, errp) || !get_blocks(f, errp) ||
+        !smemv_pager_supported(errp) || !empty_blocks(errp)) {
+        return false;
+    }
+    load.pager = smemv_pager_new(load.session, load.map, load.limit, errp);
+    return load.pager;
+}
+
+static bool get_run(QEMUFile *f, Error **errp)
+{
+    uint64_t page = qemu_get_be64(f);
+    uint32_t n = qemu_get_be32(f);
+    uint8_t place = qemu_get_byte(f);
+
+    if (!load.pager || page > load.map->pages ||
+        n > load.map->pages - page ||
+        place >= SMEMV_REMOTE + load.session->n_peers) {
+        error_setg(errp, "a run of %u pages from 0x%" PRIx64 " in place %u",
+                   n, page, place);
+        return false;
+    }
+    memset(load.map->place + page, place, n);
+    return true;
+}
+
+/* The map must add up to what the source counted. */
+static bool check_counts(QEMUFile *f, uint64_t *counts, Error **errp)
+{
+    for (uint64_t page = 0; page < load.map->pages; page++) {
+        counts[load.map->place[page]]++;
+    }
+    for (unsigned i = 0; i < load.session->n_peers; i++) {
+        load.session->peers[i].remote = counts[SMEMV_REMOTE + i];
+        load.session->peers[i].stored = counts[SMEMV_REMOTE + i];
+    }
+    for (unsigned i = 0; i < load.session->n_peers + 2; i++) {
+        /* The source sends resident before zero. */
+        unsigned place = i == 0 ? SMEMV_MAIN : i == 1 ? SMEMV_ZERO : i;
+        uint64_t count = qemu_get_be64(f);
+
+        if (count != counts[place]) {
+            error_setg(errp, "the page map has %" PRIu64 " pages in place %u, "
+                       "and the source %" PRIu64, counts[place], place, count);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool get_done(QEMUFile *f, Error **errp)
+{
+    uint64_t counts[256] = { 0 };
+
+    if (!load.pager) {
+        error_setg(errp, "no set-up before the end");
+        return false;
+    }
+    if (!check_counts(f, counts, errp)) {
+        return false;
+    }
+    trace_smemv_load_done(counts[SMEMV_MAIN], counts[SMEMV_ZERO]);
+
+    if (!smemv_pager_start(load.pager, errp)) {
+        return false;
+    }
+    smemv_set_pager(load.pager);
+    load.pager = NULL;
+    return true;
+}
+
+int smemv_load_state(QEMUFile *f, void *opaque, int version_id)
+{
+    Error *err = NULL;
+    bool ok = true;
+
+    while (ok) {
+        int record = qemu_get_byte(f);
+        int ret = qemu_file_get_error(f);
+
+        if (ret) {
+            return ret;
+        }
+        switch (record) {
+        case SMEMV_RECORD_END:
+            return 0;
+        case SMEMV_RECORD_SETUP:
+            ok = get_setup(f, &err);
+            break;
+        case SMEMV_RECORD_RUN:
+            ok = get_run(f, &err);
+            break;
+        case SMEMV_RECORD_DONE:
+            ok = get_done(f, &err);
+            break;
+        default:
+            error_setg(&err, "unknown record %d", record);
+            ok = false;
+        }
+    }
+    error_reportf_err(err, "smemv: incoming split migration: ");
+    return -EINVAL;
+}
+
+int smemv_claim_incoming(int ret)
+{
+    SmemvPager *pager = smemv_pager();
+    Error *err = NULL;
+
+    if (ret < 0 || !load.session) {
+        return ret;
+    }
+    if (!pager) {
+        error_report("smemv: the stream ended without the end of the page map");
+        return -EINVAL;
+    }
+    if (!smemv_pager_claim(pager, &err)) {
+        error_reportf_err(err, "smemv: the VM does not run here: ");
+        return -EPERM;
+    }
+    return ret;
+}
+
+int smemv_load_cleanup(void *opaque)
+{
+    /* Session and map are the pager's by now, or this process ends. */
+    memset(&load, 0, sizeof(load));
+    return 0;
+}

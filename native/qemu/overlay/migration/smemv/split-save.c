@@ -1,0 +1,364 @@
+/*
+ * Split save: the source's side of a split migration.
+ *
+ * The migration thread asks here about each dirty page. A zero page is only
+ * noted; a page that belongs on a sub-host goes to its sender; a page of the
+ * main host is left to QEMU's own stream. What was noted travels as runs, in
+ * the order of the notes: the last one counts.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "qemu/osdep.h"
+#include "qemu/cutils.h"
+#include "qemu/error-report.h"
+#include "qemu/main-loop.h"
+#include "qemu/timer.h"
+#include "migration/migration.h"
+#include "migration/migration-stats.h"
+#include "migration/options.h"
+#include "migration/qemu-file.h"
+#include "migration/smemv.h"
+#include "placement.h"
+#include "sender.h"
+#include "smemv.h"
+#include "trace.h"
+
+/* Pages that were placed the same, one behind the other. */
+typedef struct SmemvRun {
+    uint64_t page;
+    uint32_t n;
+    uint8_t place;
+} SmemvRun;
+
+static struct {
+    /* The target: set by QMP, under the big lock. */
+    SmemvSession *session;
+    uint64_t limit;              /* pages */
+
+    /* The migration under way: the migration thread's. */
+    SmemvPageMap *map;           /* NULL while none is */
+    SmemvPlacement *placement;
+    SmemvSender **senders;       /* of each sub-host */
+    GArray *runs;                /* SmemvRun, noted and not yet sent */
+    uint64_t resident, zero;     /* pages by place */
+
+    bool opened;                 /* the session is open on its sub-hosts */
+    bool handed_over;            /* a destination may have claimed it */
+    bool fenced;                 /* a destination has, or it is not known */
+} save;
+
+void smemv_set_target(SmemvSession *session, uint64_t limit)
+{
+    smemv_clear_target();
+    save.session = session;
+    save.limit = limit;
+}
+
+void smemv_clear_target(void)
+{
+    assert(!save.map);
+    smemv_session_free(save.session);
+    save.session = NULL;
+    save.limit = 0;
+}
+
+bool smemv_is_saving(void)
+{
+    return save.map;
+}
+
+bool smemv_is_fenced(void)
+{
+    return save.fenced;
+}
+
+SmemvSession *smemv_save_session(void)
+{
+    return save.session;
+}
+
+bool smemv_save_is_active(void *opaque)
+{
+    return save.session;
+}
+
+int smemv_save_prepare(void *opaque, Error **errp)
+{
+    g_autoptr(strList) blockers = smemv_blockers();
+    const char *conflict =
+        migrate_multifd() ? "multifd" :
+        migrate_postcopy_ram() ? "postcopy-ram" :
+        migrate_xbzrle() ? "xbzrle" :
+        migrate_mapped_ram() ? "mapped-ram" :
+        migrate_ignore_shared() ? "x-ignore-shared" :
+        migrate_background_snapshot() ? "background-snapshot" :
+        migrate_colo() ? "x-colo" : NULL;
+
+    if (conflict) {
+        error_setg(errp, "a split migration cannot use the capability %s",
+                   conflict);
+        return -EINVAL;
+    }
+    if (!migrate_return_path()) {
+        error_setg(errp, "a split migration needs the capability return-path");
+        return -EINVAL;
+    }
+    if (blockers) {
+        error_setg(errp, "this VM cannot be split: %s", blockers->value);
+        return -EINVAL;
+    }
+    return 0;
+}
+
+static bool save_start_senders(Error **errp)
+{
+    SmemvSession *s = save.session;
+
+    if (!smemv_session_open(s, errp)) {
+        return false;
+    }
+    save.opened = true;
+    for (unsigned i = 0; i < s->n_peers; i++) {
+        save.senders[i] = smemv_sender_start(s, &s->peers[i], errp);
+        if (!save.senders[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void put_setup(QEMUFile *f)
+{
+    SmemvSession *s = save.session;
+
+    qemu_put_byte(f, SMEMV_RECORD_SETUP);
+    qemu_put_counted_string(f, s->name);
+    qemu_put_buffer(f, s->id, sizeof(s->id));
+    qemu_put_buffer(f, s->token, sizeof(s->token));
+    qemu_put_be64(f, save.limit);
+    qemu_put_byte(f, s->n_peers);
+    for (unsigned i = 0; i < s->n_peers; i++) {
+        SmemvPeer *p = &s->peers[i];
+
+        qemu_put_counted_string(f, p->name);
+        qemu_put_counted_string(f, p->host);
+        qemu_put_be16(f, p->port);
+        qemu_put_be64(f, p->share);
+        qemu_put_be64(f, p->epoch);
+    }
+    qemu_put_byte(f, save.map->n_blocks);
+    for (unsigned i = 0; i < save.map->n_blocks; i++) {
+        SmemvBlock *b = &save.map->blocks[i];
+
+        qemu_put_counted_string(f, b->name);
+        qemu_put_be64(f, b->first);
+        qemu_put_be64(f, b->pages);
+    }
+    qemu_put_byte(f, SMEMV_RECORD_END);
+}
+
+int smemv_save_setup(QEMUFile *f, void *opaque, Error **errp)
+{
+    SmemvSession *s = save.session;
+    uint64_t main_pages = smemv_pager_low(save.limit);
+    bool ok;
+
+    save.opened = save.handed_over = false;
+    save.map = smemv_page_map_new();
+    save.zero = save.map->pages;
+    save.resident = 0;
+    save.runs = g_array_new(false, false, sizeof(SmemvRun));
+    save.senders = g_new0(SmemvSender *, s->n_peers);
+    save.placement = smemv_placement_new(s, save.map->pages, main_pages);
+    trace_smemv_save_setup(save.map->pages, main_pages);
+
+    /* The guest runs on while the memservers are asked. */
+    bql_unlock();
+    ok = save_start_senders(errp);
+    bql_lock();
+    if (!ok) {
+        return -EIO;
+    }
+    put_setup(f);
+    return 0;
+}
+
+static uint64_t *count_of(uint8_t place)
+{
+    return place == SMEMV_ZERO ? &save.zero :
+           place == SMEMV_MAIN ? &save.resident :
+           &save.session->peers[place - SMEMV_REMOTE].remote;
+}
+
+static void note(uint64_t page, uint8_t place)
+{
+    SmemvRun *last = save.runs->len ?
+        &g_array_index(save.runs, SmemvRun, save.runs->len - 1) : NULL;
+
+    --*count_of(save.map->place[page]);
+    ++*count_of(place);
+    save.map->place[page] = place;
+
+    if (last && last->place == place && last->page + last->n == page &&
+        last->n < UINT32_MAX) {
+        last->n++;
+    } else {
+        SmemvRun run = { .page = page, .n = 1, .place = place };
+
+        g_array_append_val(save.runs, run);
+    }
+}
+
+int smemv_save_page(RAMBlock *rb, ram_addr_t offset)
+{
+    SmemvBlock *b = save.map ? smemv_page_map_block(save.map, rb) : NULL;
+    Error *err = NULL;
+    uint8_t *host, place;
+    uint64_t page;
+
+    if (!b) {
+        return 0;
+    }
+    page = b->first + (offset >> SMEMV_PAGE_BITS);
+    host = b->host + offset;
+
+    /*
+     * A page that is on a sub-host already and has become zero is sent as
+     * any other: it keeps its place.
+     */
+    if (save.map->place[page] < SMEMV_REMOTE &&
+        buffer_is_zero(host, SMEMV_PAGE_SIZE)) {
+        note(page, SMEMV_ZERO);
+        stat64_add(&mig_stats.zero_pages, 1);
+        return 1;
+    }
+
+    place = smemv_placement_of(save.placement, page);
+    note(page, place);
+    if (place == SMEMV_MAIN) {
+        return 0;
+    }
+    if (!smemv_sender_put(save.senders[place - SMEMV_REMOTE], page, host,
+                          &err)) {
+        migrate_set_error(migrate_get_current(), err);
+        error_free(err);
+        return -1;
+    }
+    stat64_add(&mig_stats.normal_pages, 1);
+    /* The counter for what goes beside the stream: rate and downtime see it. */
+    stat64_add(&mig_stats.multifd_bytes, SMEMV_PAGE_SIZE);
+    return 1;
+}
+
+static void put_runs(QEMUFile *f)
+{
+    for (unsigned i = 0; i < save.runs->len; i++) {
+        SmemvRun *run = &g_array_index(save.runs, SmemvRun, i);
+
+        qemu_put_byte(f, SMEMV_RECORD_RUN);
+        qemu_put_be64(f, run->page);
+        qemu_put_be32(f, run->n);
+        qemu_put_byte(f, run->place);
+    }
+    g_array_set_size(save.runs, 0);
+}
+
+int smemv_save_iterate(QEMUFile *f, void *opaque)
+{
+    for (unsigned i = 0; i < save.session->n_peers; i++) {
+        smemv_sender_flush(save.senders[i]);
+    }
+    put_runs(f);
+    qemu_put_byte(f, SMEMV_RECORD_END);
+    return 1;
+}
+
+int smemv_save_complete(QEMUFile *f, void *opaque)
+{
+    SmemvSession *s = save.session;
+    int64_t start = qemu_clock_get_us(QEMU_CLOCK_REALTIME);
+    Error *err = NULL;
+
+    for (unsigned i = 0; i < s->n_peers; i++) {
+        smemv_sender_flush(save.senders[i]);
+    }
+    for (unsigned i = 0; i < s->n_peers; i++) {
+        if (!smemv_sender_barrier(save.senders[i], &err)) {
+            migrate_set_error(migrate_get_current(), err);
+            error_free(err);
+            return -EIO;
+        }
+    }
+    trace_smemv_save_complete(qemu_clock_get_us(QEMU_CLOCK_REALTIME) - start);
+
+    put_runs(f);
+    qemu_put_byte(f, SMEMV_RECORD_DONE);
+    qemu_put_be64(f, save.resident);
+    qemu_put_be64(f, save.zero);
+    for (unsigned i = 0; i < s->n_peers; i++) {
+        qemu_put_be64(f, s->peers[i].remote);
+    }
+    qemu_put_byte(f, SMEMV_RECORD_END);
+    save.handed_over = true;
+    return 0;
+}
+
+bool smemv_may_resume(void)
+{
+    g_autoptr(Error) err = NULL;
+    int ret;
+
+    if (!save.map || !save.handed_over) {
+        return true;
+    }
+    ret = smemv_session_claim(save.session, &err);
+    if (!ret) {
+        return true;
+    }
+    save.fenced = true;
+    if (ret == SMEMV_WIRE_STALE) {
+        error_report("smemv: the destination runs this VM; it stays paused "
+                     "here");
+    } else {
+        error_report("smemv: the VM stays paused here, as it may run at the "
+                     "destination: %s", error_get_pretty(err));
+    }
+    return false;
+}
+
+static void *release_thread(void *opaque)
+{
+    SmemvSession *s = opaque;
+
+    smemv_session_close(s);
+    smemv_session_free(s);
+    return NULL;
+}
+
+void smemv_save_cleanup(void *opaque)
+{
+    bool failed = migrate_get_current()->state != MIGRATION_STATUS_COMPLETED;
+    QemuThread thread;
+
+    if (!save.map) {
+        return;
+    }
+    for (unsigned i = 0; i < save.session->n_peers; i++) {
+        if (save.senders[i]) {
+            smemv_sender_stop(save.senders[i]);
+        }
+    }
+    g_free(save.senders);
+    g_array_free(save.runs, true);
+    smemv_placement_free(save.placement);
+    smemv_page_map_free(save.map);
+    save.map = NULL;
+
+    if (failed && save.opened && !save.fenced) {
+        /* Beside the guest, which runs on meanwhile. */
+        qemu_thread_create(&thread, "smemv-release", release_thread,
+                           save.session, QEMU_THREAD_DETACHED);
+        save.session = NULL;
+    }
+    smemv_clear_target();
+}

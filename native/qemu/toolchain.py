@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Configure and compile a QEMU tree, with ccache and a meson that is new enough."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+MESON_MINIMUM = (1, 5)
+SYSTEM_PYTHON = "/usr/bin/python3"
+
+# Of the packages seabios, ipxe-qemu and qemu-system-data.
+FIRMWARE_FOLDERS = ["/usr/share/qemu", "/usr/share/seabios", "/usr/lib/ipxe/qemu"]
+
+# Only what a VM on KVM needs. Debian's source has no firmware: that comes from its packages of firmware.
+CONFIGURE_OPTIONS = [
+    "--target-list=x86_64-softmmu",
+    "--without-default-features",
+    "--enable-system",
+    "--enable-tools",
+    "--enable-kvm",
+    "--enable-tcg",
+    "--enable-fdt=system",
+    "--enable-gnutls",
+    "--enable-slirp",
+    "--enable-linux-io-uring",
+    "--enable-zstd",
+    "--enable-cap-ng",
+    "--enable-vhost-kernel",
+    "--enable-vhost-net",
+    "--enable-vhost-user",
+    "--disable-install-blobs",
+    "--disable-docs",
+    "--disable-werror",
+    f"--firmwarepath={':'.join(FIRMWARE_FOLDERS)}",
+]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Which QEMU is built: patched or stock, and how it is instrumented."""
+
+    stock: bool = False
+    sanitize: str | None = None
+    debug: bool = False
+
+    @property
+    def name(self) -> str:
+        parts = ["qemu-stock" if self.stock else "qemu", self.sanitize, "debug" if self.debug else None]
+        return "-".join(part for part in parts if part)
+
+    @property
+    def prefix(self) -> str:
+        return f"/opt/smemv/{self.name}"
+
+    @property
+    def configure_options(self) -> list[str]:
+        options = [*CONFIGURE_OPTIONS, f"--prefix={self.prefix}"]
+        if self.sanitize == "address":
+            options += ["--enable-asan", "--enable-ubsan"]
+        elif self.sanitize == "thread":
+            options += ["--enable-tsan"]
+        if self.debug:
+            options += ["--enable-debug"]
+        return options
+
+
+def _run(command: list[str | Path], cwd: Path, cache: Path) -> None:
+    """Run with ccache set up. The command's output goes to stderr: stdout is the build's own result."""
+    environment = {"CCACHE_DIR": str(cache / "ccache"), **os.environ}
+    # The same file compiles to the same object in every work tree.
+    environment.update(CCACHE_BASEDIR=str(cache), CCACHE_NOHASHDIR="1")
+    subprocess.run(command, cwd=cwd, env=environment, check=True, stdout=sys.stderr)
+
+
+def _meson_version(python: str | Path) -> tuple[int, ...]:
+    code = "import mesonbuild.coredata; print(mesonbuild.coredata.version)"
+    done = subprocess.run([python, "-c", code], check=False, capture_output=True, text=True)
+    return tuple(int(part) for part in done.stdout.strip().split(".")[:2]) if done.returncode == 0 else ()
+
+
+def _python_with_meson(cache: Path) -> str | Path:
+    """A Python that has meson: the system's, or (Debian 12: its meson is too old) one of a venv made for this."""
+    if _meson_version(SYSTEM_PYTHON) >= MESON_MINIMUM:
+        return SYSTEM_PYTHON
+    venv = cache / "venv" / "qemu-meson"
+    python = venv / "bin" / "python3"
+    if not python.exists() or _meson_version(python) < MESON_MINIMUM:
+        _run([SYSTEM_PYTHON, "-m", "venv", "--clear", venv], Path("/"), cache)
+        minimum = ".".join(map(str, MESON_MINIMUM))
+        _run([python, "-m", "pip", "install", "--quiet", f"meson>={minimum}"], Path("/"), cache)
+    return python
+
+
+def configure(tree: Path, build: Path, variant: Variant, stamp: str, cache: Path) -> None:
+    """Configure the build folder, once; afterwards only the stamp is brought up to date."""
+    stamp_file = build / "smemv-stamp"
+    if (build / "build.ninja").exists():
+        if stamp_file.read_text(encoding="utf-8") != stamp:
+            _run(["pyvenv/bin/meson", "configure", f"-Dpkgversion={stamp}"], build, cache)
+    else:
+        build.mkdir(parents=True, exist_ok=True)
+        options = [f"--python={_python_with_meson(cache)}", "--cc=ccache gcc", f"--with-pkgversion={stamp}"]
+        _run([tree / "configure", *variant.configure_options, *options], build, cache)
+        _link_firmware(build)
+    stamp_file.write_text(stamp, encoding="utf-8")
+
+
+def _link_firmware(build: Path) -> None:
+    """Let a binary find the firmware when it runs in the build folder: there it looks below qemu-bundle."""
+    for folder in FIRMWARE_FOLDERS:
+        link = build / "qemu-bundle" / folder[1:]
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(folder)
+
+
+def compile_targets(build: Path, targets: list[str], cache: Path) -> None:
+    """Compile the targets, or all where none is named."""
+    _run(["ninja", *targets], build, cache)
+
+
+def install(build: Path, root: Path, cache: Path) -> None:
+    """Install below root what was compiled."""
+    _run(["pyvenv/bin/meson", "install", "--no-rebuild", "--quiet", "--destdir", root], build, cache)

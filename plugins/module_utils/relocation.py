@@ -1,0 +1,192 @@
+# -*- coding: utf-8 -*-
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The engine of a relocation, at work on the host that the VM leaves.
+
+What is under way is asked from QEMU every time, so a run that was cut off is found again by the next one.
+"""
+
+from __future__ import annotations
+
+import time
+
+from ansible_collections.smemv.kvm.plugins.module_utils.errors import (
+    QmpCommandError,
+    QmpError,
+    QmpTimeout,
+    RelocationFailed,
+    RelocationTimeout,
+)
+from ansible_collections.smemv.kvm.plugins.module_utils.qmp import snake_case
+from ansible_collections.smemv.kvm.plugins.module_utils.vm_host import query_smemv
+
+UNDER_WAY = frozenset(
+    (
+        "setup",
+        "active",
+        "pre-switchover",
+        "device",
+        "wait-unplug",
+        "cancelling",
+        "postcopy-active",
+        "postcopy-paused",
+        "postcopy-recover",
+        "postcopy-recover-setup",
+    )
+)
+
+
+def progress(run_state, status):
+    """How far a migration is: none, under_way, completed, failed or cancelled. Pure.
+
+    A VM that came here by a migration still reports that one's ``completed``; that it left again shows in its
+    run state alone.
+
+    :param run_state: of query-status.
+    :param status: of query-migrate, or None.
+    """
+    if run_state == "postmigrate":
+        return "completed"
+    if status in UNDER_WAY:
+        return "under_way"
+    if status in ("failed", "cancelled"):
+        return status
+    return "none"
+
+
+def observe(client):
+    """One look at the VM: {run_state, progress, migration, memory}."""
+    run_state = client.execute("query-status")["status"]
+    migration = snake_case(client.execute("query-migrate"))
+    return {
+        "run_state": run_state,
+        "progress": progress(run_state, migration.get("status")),
+        "migration": migration,
+        "memory": query_smemv(client),
+    }
+
+
+def same_target(one, other):
+    """Whether two relocations lead to the same main host, limit and sub-hosts. Pure."""
+    keys = ("destination_host", "main_memory")
+    return all(one[key] == other[key] for key in keys) and _names(one) == _names(other)
+
+
+def _names(target):
+    return sorted(sub_host["name"] for sub_host in target["sub_hosts"])
+
+
+class Relocation:
+    """The relocation of one VM away from this host.
+
+    :param connect: () -> a QmpClient, to be entered; each use is short.
+    :param name: the VM's.
+    :param sleep, clock: as in time; for tests.
+    """
+
+    def __init__(self, connect, name, sleep=time.sleep, clock=time.monotonic):
+        self._connect = connect
+        self._name = name
+        self._sleep = sleep
+        self._clock = clock
+
+    def observe(self):
+        """One look at the VM."""
+        with self._connect() as client:
+            return observe(client)
+
+    def start_split(self, target):
+        """Begin a split migration.
+
+        :param target: {destination_address, destination_port, main_memory (bytes), sub_hosts: [{name, address,
+            port, share (bytes)}], policy, bandwidth (bytes a second, 0: no limit), max_downtime (ms)}.
+        """
+        with self._connect() as client:
+            client.execute("migrate-set-capabilities", capabilities=[{"capability": "return-path", "state": True}])
+            client.execute(
+                "migrate-set-parameters", max_bandwidth=target["bandwidth"], downtime_limit=target["max_downtime"]
+            )
+            client.execute(
+                "smemv-set-target",
+                name=self._name,
+                main_limit=target["main_memory"],
+                sub_hosts=[
+                    {"name": host["name"], "host": host["address"], "port": host["port"], "share": host["share"]}
+                    for host in target["sub_hosts"]
+                ],
+                policy=target["policy"],
+            )
+            try:
+                client.execute(
+                    "migrate", uri="tcp:{}:{}".format(target["destination_address"], target["destination_port"])
+                )
+            except QmpCommandError:
+                client.execute("smemv-clear-target")
+                raise
+
+    def wait(self, timeout, interval):
+        """Look every ``interval`` seconds until the migration ends; the last look.
+
+        :raises RelocationFailed: it failed or was cancelled, or QEMU is gone.
+        :raises RelocationTimeout: after ``timeout`` seconds; the migration goes on.
+        """
+        deadline = self._clock() + timeout
+        last = None
+        while True:
+            try:
+                last = self.observe()
+            except QmpTimeout as error:
+                # Busy, not gone: the last steps of a migration keep QEMU's main loop for a while.
+                if self._clock() >= deadline:
+                    raise RelocationTimeout(str(error), last) from error
+                continue
+            except QmpError as error:
+                raise RelocationFailed(f"the QEMU of VM {self._name} ended during its migration: {error}") from error
+            if last["progress"] == "completed":
+                return last
+            if last["progress"] != "under_way":
+                raise RelocationFailed(describe_failure(self._name, last))
+            if self._clock() >= deadline:
+                raise RelocationTimeout(
+                    "the migration of VM {} is still {} after {} s; it goes on, and the same task waits on".format(
+                        self._name, last["migration"]["status"], timeout
+                    ),
+                    last,
+                )
+            self._sleep(min(interval, max(0.0, deadline - self._clock())))
+
+    def cancel(self, timeout=30.0):
+        """Cancel what is under way, if anything is, and wait until it has ended; the last look."""
+        last = self.observe()
+        if last["progress"] == "under_way":
+            with self._connect() as client:
+                client.execute("migrate_cancel")
+            deadline = self._clock() + timeout
+            while last["progress"] == "under_way":
+                if self._clock() >= deadline:
+                    raise RelocationTimeout(f"the migration of VM {self._name} cannot be cancelled", last)
+                self._sleep(0.1)
+                last = self.observe()
+        if last["progress"] != "completed" and last["memory"] is not None:
+            with self._connect() as client:
+                client.execute("smemv-clear-target")
+        return last
+
+
+def describe_failure(name, last):
+    """A sentence for a migration that did not end well. Pure."""
+    reason = last["migration"].get("error_desc")
+    if last["progress"] == "cancelled":
+        return f"the migration of VM {name} was cancelled"
+    return "the migration of VM {} failed: {}".format(name, reason or "QEMU gives no reason")
+
+
+def figures(last):
+    """What a finished migration took, from its last look: {status, duration, downtime_ms, ...}. Pure."""
+    migration = last["migration"]
+    return {
+        "status": migration.get("status"),
+        "duration": migration.get("total_time", 0) / 1000.0,
+        "downtime_ms": migration.get("downtime"),
+        "transferred": migration.get("ram", {}).get("transferred"),
+    }

@@ -1,0 +1,132 @@
+#!/usr/bin/python
+# -*- coding: utf-8 -*-
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: layout
+short_description: Plan where the memory of a virtual machine goes
+version_added: 0.1.0
+author:
+  - The S-memV maintainers (@smemv)
+description:
+  - Judges a split migration by what the hosts say of themselves, and plans how much goes to which sub-host.
+  - Changes nothing, and asks no host. It runs on the controller.
+  - Refuses a migration that cannot be, with every reason and the host that it is about.
+extends_documentation_fragment:
+  - smemv.kvm.attributes
+  - smemv.kvm.attributes.info
+options:
+  vm:
+    description: The VM's name.
+    type: str
+    required: true
+  destination_host:
+    description: The host that is to run the VM.
+    type: str
+    required: true
+  sub_hosts:
+    description: The hosts whose memservers are to hold the rest of its memory.
+    type: list
+    elements: str
+    required: true
+  main_memory:
+    description: How much guest memory may be resident on the destination, such as V(1GiB).
+    type: str
+    required: true
+  kvm_hosts:
+    description: Names of the hosts that can run VMs.
+    type: list
+    elements: str
+    required: true
+  memservers:
+    description: Names of the hosts with a memserver.
+    type: list
+    elements: str
+    required: true
+  hosts:
+    description:
+      - By host, what M(smemv.kvm.host_info) returned there, with the host's C(address) and C(memserver_port); or
+        C(unreachable) with the reason.
+      - Without it only the request itself is judged.
+    type: dict
+"""
+
+EXAMPLES = r"""
+- name: See whether the request makes sense
+  smemv.kvm.layout:
+    vm: big
+    destination_host: host-2
+    sub_hosts: [host-3, host-4]
+    main_memory: 1GiB
+    kvm_hosts: "{{ groups['kvm_hosts'] }}"
+    memservers: "{{ groups['memservers'] }}"
+  delegate_to: localhost
+"""
+
+RETURN = r"""
+plan:
+  description: What is to be done.
+  returned: when O(hosts) is given
+  type: dict
+  contains:
+    phase:
+      description:
+        - V(start) from the beginning, V(attach) to this very migration that is under way, V(finish) what is left to be
+          tidied up behind one, or V(done), nothing.
+      type: str
+    source_host:
+      description: The host that runs the VM now.
+      type: str
+    destination_host:
+      description: The host that is to run the VM.
+      type: str
+    main_memory:
+      description: Bytes of guest memory that may be resident there.
+      type: int
+    sub_hosts:
+      description: The sub-hosts, each with C(name), C(address), C(port) and C(share) in bytes.
+      type: list
+      elements: dict
+    config:
+      description: The VM's configuration.
+      type: dict
+    leftovers:
+      description: Hosts that still have files or a process of the VM, which has left them.
+      type: list
+      elements: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.smemv.kvm.plugins.module_utils import preflight
+from ansible_collections.smemv.kvm.plugins.module_utils.errors import SmemvError
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "vm": {"type": "str", "required": True},
+            "destination_host": {"type": "str", "required": True},
+            "sub_hosts": {"type": "list", "elements": "str", "required": True},
+            "main_memory": {"type": "str", "required": True},
+            "kvm_hosts": {"type": "list", "elements": "str", "required": True},
+            "memservers": {"type": "list", "elements": "str", "required": True},
+            "hosts": {"type": "dict"},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    try:
+        preflight.check_request(params, params["kvm_hosts"], params["memservers"])
+        if params["hosts"] is None:
+            module.exit_json(changed=False)
+        module.exit_json(changed=False, plan=preflight.plan(params, params["hosts"]))
+    except SmemvError as error:
+        module.fail_json(msg=f"VM {params['vm']} is not touched: {error}")
+
+
+if __name__ == "__main__":
+    main()

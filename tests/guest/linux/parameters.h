@@ -1,0 +1,43 @@
+/*
+ * The guest's parameters, from the kernel command line.
+ *
+ * SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * smemv.fill=SIZE|max      memory to fill and check (default max: all but
+ *                          what the kernel needs)
+ * smemv.pattern=uniform    any page
+ *               hot:10:95  10 % of the pages get 95 % of the accesses
+ *               seq        one after the other
+ * smemv.writes=50          per cent of the accesses that rewrite the page
+ * smemv.rate=N             accesses per second at most (default 0: no limit)
+ * smemv.threads=N          default: one for each CPU
+ * smemv.sweep=SECONDS      check all pages in turn this often (default 0:
+ *                          never)
+ * smemv.report=MS          status line this often (default 1000)
+ */
+#ifndef PARAMETERS_H
+#define PARAMETERS_H
+
+#include <stdint.h>
+
+enum pattern { PATTERN_UNIFORM, PATTERN_HOT, PATTERN_SEQ };
+
+struct parameters {
+    uint64_t fill;              /* bytes; 0 for as much as there is */
+    enum pattern pattern;
+    unsigned hot_pages;         /* per cent */
+    unsigned hot_accesses;      /* per cent */
+    unsigned writes;            /* per cent */
+    uint64_t rate;              /* accesses per second; 0 for no limit */
+    unsigned threads;           /* 0 for one a CPU */
+    unsigned sweep;             /* seconds; 0 for never */
+    unsigned report;            /* milliseconds */
+};
+
+/*
+ * Read the parameters out of @line, which is cut to pieces. Returns NULL, or
+ * the word that is not understood.
+ */
+const char *parameters_parse(char *line, struct parameters *p);
+
+#endif

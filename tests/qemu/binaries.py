@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The binaries under test and what they are built from, brought up to date."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from upstream import Upstream
+
+from tests.qemu.paths import CACHE, NATIVE, NATIVE_QEMU, ROOT
+
+
+def stock_tree() -> Path:
+    """Upstream's source, as it is."""
+    return Upstream.read(NATIVE_QEMU / "UPSTREAM").stock_tree(CACHE / "qemu")
+
+
+def qemu_build(*options: str) -> Path:
+    """The build folder of a QEMU (options as of native/qemu/build): qemu-system-x86_64 and QEMU's migration tests."""
+    command = [NATIVE_QEMU / "build", "--no-package", "--qtests", *options]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return Path(done.stdout.strip())
+
+
+def memserver() -> Path:
+    """smemv-memserver."""
+    subprocess.run(["make", "--silent", "-C", NATIVE / "memserver"], check=True, stdout=subprocess.DEVNULL)
+    return ROOT / "build" / "native" / "memserver" / "smemv-memserver"

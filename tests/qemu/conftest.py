@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fixtures: the QEMU binaries, built if need be, and VMs that end with the test."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.qemu import binaries
+from tests.qemu.memserver import Memserver
+from tests.qemu.vm import Vm, start
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "qemu: needs QEMU, which is built first (minutes, once)")
+    config.addinivalue_line("markers", "kvm: needs /dev/kvm as well")
+
+
+@pytest.fixture(scope="session")
+def stock_tree() -> Path:
+    """Upstream's source, as it is."""
+    return binaries.stock_tree()
+
+
+@pytest.fixture(scope="session")
+def patched_build() -> Path:
+    return binaries.qemu_build()
+
+
+@pytest.fixture(scope="session")
+def stock_build() -> Path:
+    return binaries.qemu_build("--stock")
+
+
+@pytest.fixture(scope="session")
+def patched(patched_build: Path) -> Path:
+    """The patched qemu-system-x86_64."""
+    return patched_build / "qemu-system-x86_64"
+
+
+@pytest.fixture(scope="session")
+def stock(stock_build: Path) -> Path:
+    """The stock qemu-system-x86_64 of the same version."""
+    return stock_build / "qemu-system-x86_64"
+
+
+@pytest.fixture
+def socket_folder() -> Iterator[Path]:
+    """A folder for the test; pytest's own have names too long for a socket."""
+    with tempfile.TemporaryDirectory(prefix="smemv-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def start_vm(socket_folder: Path) -> Iterator[Callable[..., Vm]]:
+    """vm.start() without its folder: a VM started with it ends with the test."""
+    with contextlib.ExitStack() as stack:
+        numbers = itertools.count(1)
+
+        def start_one(binary: Path, *args: object, **options: object) -> Vm:
+            return stack.enter_context(start(binary, socket_folder / f"vm{next(numbers)}", *args, **options))
+
+        yield start_one
+
+
+@pytest.fixture
+def start_memserver(socket_folder: Path) -> Iterator[Callable[..., Memserver]]:
+    """Memserver(capacity, port=None) that ends with the test; they are named sub-1, sub-2, …"""
+    binary = binaries.memserver()
+    with contextlib.ExitStack() as stack:
+        numbers = itertools.count(1)
+
+        def start_one(capacity: int, port: int | None = None) -> Memserver:
+            folder = socket_folder / f"sub-{next(numbers)}"
+            return stack.enter_context(Memserver(binary, folder, capacity, port))
+
+        yield start_one

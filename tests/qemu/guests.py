@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The guests that check their memory (tests/guest), as QEMU wants to be told of them."""
+
+from __future__ import annotations
+
+import functools
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+BUILD = Path(__file__).resolve().parents[1] / "guest" / "build"
+
+
+@dataclass(frozen=True)
+class Guest:
+    """What QEMU boots: the options -kernel, -initrd and -append."""
+
+    kernel: Path
+    initrd: Path | None
+    append: str
+
+    @property
+    def options(self) -> list[str]:
+        initrd = ["-initrd", str(self.initrd)] if self.initrd else []
+        return ["-kernel", str(self.kernel), *initrd, "-append", self.append]
+
+
+@functools.cache
+def folder() -> Path:
+    """Where the guests are; they are built first if need be."""
+    done = subprocess.run([BUILD], check=True, stdout=subprocess.PIPE, text=True)
+    return Path(done.stdout.strip())
+
+
+def linux(parameters: str) -> Guest:
+    """A Linux guest, for TCG; parameters as in tests/guest/linux/parameters.h."""
+    return Guest(folder() / "bzImage", folder() / "initrd", f"console=ttyS0 quiet {parameters}")
+
+
+def bare(parameters: str) -> Guest:
+    """A guest without an operating system, for TCG and KVM; parameters as in tests/guest/bare/bare.c."""
+    return Guest(folder() / "bare.elf", None, parameters)

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A split migration on loopback, for tests: one step each, and what must hold afterwards."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tests.qemu.memserver import Memserver
+from tests.qemu.vm import Vm, VmError
+
+MIB = 1 << 20
+PAGE = 4096
+# What the memory limit may be exceeded by, at any moment.
+TOLERANCE = 1.02
+
+
+def shares(memory: int, limit: int, count: int) -> list[int]:
+    """Shares of that many sub-hosts, in bytes: together what the pager wants, and a page more at the most each."""
+    pages = -(-(memory - limit + limit // 16) // PAGE)
+    return [(pages // count + (number < pages % count)) * PAGE for number in range(count)]
+
+
+def set_target(source: Vm, name: str, memory: int, limit: int, memservers: Sequence[Memserver]) -> None:
+    """Make the next migration a split one."""
+    each = shares(memory, limit, len(memservers))
+    sub_hosts = [memserver.sub_host(share) for memserver, share in zip(memservers, each)]
+    source.qmp("smemv-set-target", name=name, main_limit=limit, sub_hosts=sub_hosts)
+    source.set_capabilities("return-path")
+
+
+def where(vm: Vm) -> dict[str, Any]:
+    """query-smemv."""
+    return vm.qmp("query-smemv")
+
+
+def check_sum(vm: Vm, memservers: Sequence[Memserver]) -> None:
+    """Every page is in one place, and the memservers say the same. The VM must be paused."""
+    info = where(vm)
+    assert info["state"] == "split"
+    remote = [sub_host["remote"] for sub_host in info["sub-hosts"]]
+    assert info["resident"] + info["zero"] + sum(remote) == info["total"]
+    for memserver, there in zip(memservers, remote):
+        (session,) = memserver.stat()["sessions"]
+        # Pages that have come back, and are about to be dropped there, count twice.
+        assert there <= session["used"] <= min(there + 64 * PAGE, session["reserved"])
+
+
+def run_within(vm: Vm, limit: int, seconds: float) -> dict[str, Any]:
+    """Let the guest run; its resident memory must stay within the limit all the time. Returns its last status."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        vm.check_alive()
+        resident = vm.resident()
+        assert resident <= limit * TOLERANCE, f"{resident / MIB:.1f} MiB resident, limit {limit / MIB:.1f}"
+        time.sleep(0.25)
+    status = vm.guest_status()
+    if status is None:
+        raise VmError(f"the guest says nothing: {vm.log()}")
+    return status
+
+
+def wait_until(condition: Callable[[], bool], timeout: float = 30) -> None:
+    """Wait until the condition holds; fails after timeout seconds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout} s"
+        time.sleep(0.1)

@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Split migrations: the guest's memory is right, under the limit, and where it should be."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from ansible_collections.smemv.kvm.plugins.module_utils.errors import QmpError
+
+from tests.qemu import guests
+from tests.qemu.guests import Guest
+from tests.qemu.memserver import Memserver
+from tests.qemu.split import MIB, PAGE, check_sum, run_within, set_target, shares, wait_until, where
+from tests.qemu.vm import Vm
+
+pytestmark = pytest.mark.qemu
+
+
+@dataclass
+class Place:
+    """A guest and what is allowed at its destination, in bytes."""
+
+    guest: Guest
+    memory: int
+    limit: int
+    accel: str = "tcg"
+    vcpus: int = 1
+
+
+def linux(vcpus: int = 1) -> Place:
+    return Place(guests.linux("smemv.fill=384M smemv.rate=20000"), 512 * MIB, 192 * MIB, vcpus=vcpus)
+
+
+def bare() -> Place:
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        pytest.skip("no /dev/kvm that can be used")
+    return Place(guests.bare("smemv.fill=96"), 128 * MIB, 64 * MIB, accel="kvm")
+
+
+class Hosts:
+    """Starts the VMs and memservers of a test, with the patched QEMU."""
+
+    def __init__(self, binary: Path, start_vm: Callable[..., Vm], start_memserver: Callable[..., Memserver]) -> None:
+        self.binary = binary
+        self._start_vm = start_vm
+        self.start_memserver = start_memserver
+
+    def vm(self, place: Place, incoming: bool = False, devices: Sequence[str] = ()) -> Vm:
+        return self._start_vm(
+            self.binary,
+            place.guest,
+            memory=f"{place.memory // MIB}M",
+            accel=place.accel,
+            vcpus=place.vcpus,
+            incoming=incoming,
+            devices=devices,
+        )
+
+    def running_vm(self, place: Place) -> Vm:
+        vm = self.vm(place)
+        vm.wait_for_guest(lambda status: status["phase"] == "run" and status["accesses"] > 0, timeout=120)
+        return vm
+
+    def memservers(self, place: Place, count: int) -> list[Memserver]:
+        return [self.start_memserver(share) for share in shares(place.memory, place.limit, count)]
+
+    def split(self, place: Place, count: int = 2) -> tuple[Vm, Vm, list[Memserver]]:
+        """A VM that was split; returns source, destination and memservers."""
+        source = self.running_vm(place)
+        destination = self.vm(place, incoming=True)
+        memservers = self.memservers(place, count)
+        set_target(source, "test", place.memory, place.limit, memservers)
+        source.migrate_to(destination)
+        return source, destination, memservers
+
+
+@pytest.fixture
+def hosts(patched: Path, start_vm: Callable[..., Vm], start_memserver: Callable[..., Memserver]) -> Hosts:
+    return Hosts(patched, start_vm, start_memserver)
+
+
+@pytest.mark.parametrize("vcpus", [1, 2])
+def test_linux_guest_runs_on_under_tcg(hosts: Hosts, vcpus: int) -> None:
+    place = linux(vcpus)
+    source, destination, memservers = hosts.split(place)
+    assert source.qmp("query-status")["status"] == "postmigrate"
+    before = where(destination)
+    status = run_within(destination, place.limit, seconds=20)
+    assert status["wrong"] == 0
+    assert status["accesses"] > 0
+    info = where(destination)
+    assert info["pages-in"] > before["pages-in"]
+    assert info["pages-out"] > before["pages-out"]
+    destination.qmp("stop")
+    check_sum(destination, memservers)
+
+
+@pytest.mark.kvm
+def test_bare_guest_runs_on_under_kvm(hosts: Hosts) -> None:
+    place = bare()
+    _, destination, memservers = hosts.split(place)
+    status = run_within(destination, place.limit, seconds=20)
+    assert status["wrong"] == 0
+    info = where(destination)
+    assert info["pages-in"] > 0
+    assert info["pages-out"] > 0
+    destination.qmp("stop")
+    check_sum(destination, memservers)
+
+
+def test_limit_can_be_lowered_and_raised(hosts: Hosts) -> None:
+    place = linux()
+    source = hosts.running_vm(place)
+    destination = hosts.vm(place, incoming=True)
+    lowest = 96 * MIB
+    memservers = [hosts.start_memserver(share) for share in shares(place.memory, lowest, 2)]
+    set_target(source, "test", place.memory, lowest, memservers)
+    source.migrate_to(destination)
+    destination.qmp("smemv-set-limit", limit=place.limit)
+    assert run_within(destination, place.limit, seconds=5)["wrong"] == 0
+    assert where(destination)["resident"] > lowest
+    destination.qmp("smemv-set-limit", limit=lowest)
+    wait_until(lambda: destination.resident() <= lowest)
+    assert run_within(destination, lowest, seconds=5)["wrong"] == 0
+
+
+def test_limit_that_the_reservations_do_not_cover_is_refused(hosts: Hosts) -> None:
+    place = linux()
+    _, destination, _ = hosts.split(place)
+    with pytest.raises(QmpError, match="have reserved"):
+        destination.qmp("smemv-set-limit", limit=place.limit - 32 * MIB)
+    assert where(destination)["limit"] == place.limit
+
+
+def test_end_of_the_vm_releases_the_sub_hosts(hosts: Hosts) -> None:
+    _, destination, memservers = hosts.split(linux())
+    assert all(memserver.stat()["reserved"] > 0 for memserver in memservers)
+    destination.qmp("quit")
+    assert destination.process.wait(timeout=30) == 0
+    assert [memserver.stat()["sessions"] for memserver in memservers] == [[], []]
+    assert [memserver.stat()["reserved"] for memserver in memservers] == [0, 0]
+
+
+def test_memserver_without_room_is_refused_first(hosts: Hosts) -> None:
+    place = linux()
+    source = hosts.running_vm(place)
+    destination = hosts.vm(place, incoming=True)
+    memservers = [hosts.start_memserver(place.memory), hosts.start_memserver(64 * MIB)]
+    set_target(source, "test", place.memory, place.limit, memservers)
+    source.qmp("migrate", uri=destination.listen())
+    state = source.wait_for_migration(timeout=60)
+    assert state["status"] == "failed"
+    assert "sub-2" in state["error-desc"]
+    assert "NO_SPACE" in state["error-desc"]
+    assert source.run_guest(2)["wrong"] == 0
+    assert memservers[0].stat()["sessions"] == []
+
+
+@pytest.mark.parametrize("victim", ["memserver", "destination"])
+def test_loss_during_the_migration_leaves_the_vm_on_the_source(hosts: Hosts, victim: str) -> None:
+    place = linux()
+    source = hosts.running_vm(place)
+    destination = hosts.vm(place, incoming=True)
+    memservers = hosts.memservers(place, 2)
+    set_target(source, "test", place.memory, place.limit, memservers)
+    # Slow enough to be on the way when the victim dies.
+    source.qmp("migrate-set-parameters", max_bandwidth=64 * MIB)
+    source.qmp("migrate", uri=destination.listen())
+    lost = memservers[0] if victim == "memserver" else destination
+    survivors = memservers[1:] if victim == "memserver" else memservers
+    wait_until(lambda: survivors[-1].stat()["used"] > 0)
+    lost.stop()
+    assert source.wait_for_migration(timeout=60)["status"] == "failed"
+    before = source.guest_status()["accesses"]
+    status = source.run_guest(3)
+    assert status["wrong"] == 0
+    assert status["accesses"] > before
+    assert where(source)["state"] == "whole"
+    for survivor in survivors:
+        wait_until(lambda survivor=survivor: survivor.stat()["sessions"] == [])
+
+
+def test_cancelled_migration_can_be_made_again(hosts: Hosts) -> None:
+    place = linux()
+    source = hosts.running_vm(place)
+    memservers = hosts.memservers(place, 2)
+    set_target(source, "test", place.memory, place.limit, memservers)
+    source.qmp("migrate-set-parameters", max_bandwidth=64 * MIB)
+    source.qmp("migrate", uri=hosts.vm(place, incoming=True).listen())
+    wait_until(lambda: memservers[0].stat()["used"] > 0)
+    source.qmp("migrate_cancel")
+    assert source.wait_for_migration(timeout=60)["status"] == "cancelled"
+    wait_until(lambda: [memserver.stat()["sessions"] for memserver in memservers] == [[], []])
+    destination = hosts.vm(place, incoming=True)
+    set_target(source, "test", place.memory, place.limit, memservers)
+    source.migrate_to(destination)
+    assert run_within(destination, place.limit, seconds=5)["wrong"] == 0
+
+
+def test_split_vm_is_not_migrated_like_a_whole_one(hosts: Hosts) -> None:
+    place = linux()
+    _, destination, _ = hosts.split(place)
+    with pytest.raises(QmpError, match="on sub-hosts"):
+        destination.qmp("migrate", uri=hosts.vm(place, incoming=True).listen())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"main_limit": 192 * MIB + 1}, "multiple of 4096"),
+        ({"main_limit": 32 * MIB}, "at least 64 MiB"),
+        ({"name": "a b"}, "is no name"),
+        ({"name": ""}, "is no name"),
+        ({"sub_hosts": []}, "1 to 240 sub-hosts"),
+        ({"sub_hosts": [{"name": "a", "host": "", "port": 1, "share": PAGE}]}, "no address"),
+        ({"sub_hosts": [{"name": "a", "host": "h", "port": 0, "share": PAGE}]}, "no address or port"),
+        ({"sub_hosts": [{"name": "a", "host": "h", "port": 1, "share": 100}]}, "no multiple"),
+        ({"sub_hosts": [{"name": "a", "host": "h", "port": 1, "share": PAGE}]}, "must be at least"),
+    ],
+)
+def test_bad_target_is_refused(hosts: Hosts, change: dict[str, object], message: str) -> None:
+    vm = hosts.vm(linux())
+    good = {
+        "name": "test",
+        "main_limit": 192 * MIB,
+        "sub_hosts": [{"name": "a", "host": "127.0.0.1", "port": 4770, "share": 512 * MIB}],
+    }
+    with pytest.raises(QmpError, match=message):
+        vm.qmp("smemv-set-target", **{**good, **change})
+    vm.qmp("smemv-set-target", **good)
+
+
+@pytest.mark.parametrize(
+    ("devices", "reason"),
+    [
+        (["-object", "memory-backend-memfd,id=ram,size=512M,share=on", "-machine", "memory-backend=ram"], "is shared"),
+        (["-overcommit", "mem-lock=on"], "is locked"),
+    ],
+)
+def test_vm_that_cannot_be_split_says_why(hosts: Hosts, devices: list[str], reason: str) -> None:
+    check_blocked(hosts.vm(linux(), devices=devices), reason)
+
+
+def test_vm_with_a_vhost_user_device_cannot_be_split(hosts: Hosts, socket_folder: Path) -> None:
+    socket = socket_folder / "backend"
+    disk = socket_folder / "disk"
+    disk.touch()
+    os.truncate(disk, MIB)
+    blockdev = f"driver=file,node-name=disk,filename={disk}"
+    export = f"type=vhost-user-blk,id=export,node-name=disk,addr.type=unix,addr.path={socket}"
+    with subprocess.Popen(["qemu-storage-daemon", "--blockdev", blockdev, "--export", export]) as backend:
+        try:
+            wait_until(socket.exists)
+            ram = ["-object", "memory-backend-memfd,id=ram,size=512M,share=on", "-machine", "memory-backend=ram"]
+            device = ["-chardev", f"socket,id=c0,path={socket}", "-device", "vhost-user-blk-pci,chardev=c0,id=fast"]
+            check_blocked(hosts.vm(linux(), devices=[*ram, *device]), "device fast (vhost-user-blk-pci)")
+        finally:
+            backend.kill()
+
+
+def check_blocked(vm: Vm, reason: str) -> None:
+    """The VM must say that reason, and refuse to be split."""
+    assert any(reason in sentence for sentence in where(vm)["blocked"])
+    with pytest.raises(QmpError, match="cannot be split"):
+        vm.qmp(
+            "smemv-set-target",
+            name="test",
+            main_limit=192 * MIB,
+            sub_hosts=[{"name": "a", "host": "127.0.0.1", "port": 4770, "share": 512 * MIB}],
+        )
+
+
+@pytest.mark.parametrize("capability", ["multifd", "xbzrle", "postcopy-ram"])
+def test_capability_that_does_not_go_together_is_refused(hosts: Hosts, capability: str) -> None:
+    place = linux()
+    source = hosts.vm(place)
+    set_target(source, "test", place.memory, place.limit, hosts.memservers(place, 1))
+    source.set_capabilities(capability)
+    with pytest.raises(QmpError, match=capability):
+        source.qmp("migrate", uri="tcp:127.0.0.1:1")
