@@ -103,8 +103,8 @@ def test_sockets_handed_over_by_systemd(memserver_binary):
 
     # The shell has the process id that LISTEN_PID names, and keeps it.
     process = subprocess.Popen(
-        ['sh', '-c', f'LISTEN_FDS=1 LISTEN_PID=$$ exec "{memserver_binary}" --capacity 8192'],
-        preexec_fn=lambda: os.dup2(listener.fileno(), 3), pass_fds=(3,), stderr=subprocess.PIPE, text=True)
+        ['sh', '-c', f'LISTEN_FDS=1 LISTEN_PID=$$ exec "{memserver_binary}" --capacity 8192 3<&0'],
+        stdin=listener, stderr=subprocess.PIPE, text=True)
     assert 'listening on' in process.stderr.readline()
     with wire.Connection(listener.getsockname()) as c:
         assert c.hello().status == wire.OK
