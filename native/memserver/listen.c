@@ -59,7 +59,7 @@ static bool split(const char *where, char *host, size_t size, const char **port)
     } else if (memchr(where, ':', length)) {
         return false; /* an IPv6 address needs its brackets */
     }
-    if (length == 0 || length >= size) {
+    if (length == 0 || length >= size || !**port) {
         return false;
     }
     memcpy(host, where, length);

@@ -3,7 +3,7 @@
  *
  * It starts in stages, each with fewer rights than the one before:
  *
- *   1. options    reads the command line; nothing is open yet
+ *   1. options    reads the command line, takes the signals; nothing is open
  *   2. sockets    binds what it listens on: the last thing that may need
  *                 rights of the user it was started by
  *   3. isolation  gives up gaining rights (no_new_privs) and being looked
@@ -94,6 +94,24 @@ static unsigned connections_possible(const struct options *options)
     return options->max_connections;
 }
 
+/*
+ * The descriptor that SIGTERM and SIGINT are read from; made before there are
+ * threads, so that none of them gets the signals.
+ */
+static int take_signals(void)
+{
+    sigset_t stop;
+
+    /* A journal that is gone, or a limit on files, must not end the process. */
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
+    sigemptyset(&stop);
+    sigaddset(&stop, SIGTERM);
+    sigaddset(&stop, SIGINT);
+    sigprocmask(SIG_BLOCK, &stop, NULL);
+    return signalfd(-1, &stop, SFD_CLOEXEC);
+}
+
 /* The worker that has the fewest connections. */
 static struct worker *idlest(struct worker *workers, unsigned count)
 {
@@ -178,11 +196,11 @@ int main(int argc, char **argv)
     struct options options;
     struct worker *workers;
     unsigned connections;
-    sigset_t stop;
     int signals;
     bool served;
 
     options_parse(&options, argc, argv);
+    signals = take_signals();
     if (!open_sockets(&listeners, &options) || !isolate()) {
         return 1;
     }
@@ -192,12 +210,6 @@ int main(int argc, char **argv)
         return 1;
     }
 
-    /* Before there are threads, so that none of them gets the signals. */
-    sigemptyset(&stop);
-    sigaddset(&stop, SIGTERM);
-    sigaddset(&stop, SIGINT);
-    sigprocmask(SIG_BLOCK, &stop, NULL);
-    signals = signalfd(-1, &stop, SFD_CLOEXEC);
     workers = calloc(options.workers, sizeof(*workers));
     registry_init(&server.registry, options.capacity, options.max_sessions,
                   options.workers);

@@ -10,7 +10,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'native'))
 
-import wire_client as wire  # noqa: E402
+import wire_client as wire
 
 ZERO = wire.Session(id=bytes(16), token=bytes(32), holder=bytes(16), name=b'')
 OTHER = wire.Session(id=b'i' * 16, token=b't' * 32, holder=b'h' * 16, name=b'other')

@@ -69,6 +69,28 @@ def test_the_source_may_claim_for_itself(memserver, session):
         assert new.pages(0) == [page_of(1)]
 
 
+def test_a_claim_whose_answer_was_lost_is_made_again(memserver, session):
+    second = session.other_main()
+    with memserver.attached(session) as old, memserver.connect() as new:
+        new.attach(second)
+        assert new.claim(1).value == 2
+        assert new.claim(1).value == 2
+        assert old.claim(1).status == wire.STALE
+        assert new.claim(2).value == 3, 'the next claim is another one'
+        assert new.claim(1).status == wire.STALE
+        assert new.claim(4).status == wire.STALE
+
+
+def test_the_holder_attaches_whatever_epoch_it_knows(memserver, session):
+    second = session.other_main()
+    with memserver.attached(session) as old, memserver.connect() as new, memserver.connect() as more:
+        new.attach(second)
+        new.claim(1)
+        assert more.attach(second, epoch=1).value == 2
+        assert more.put(0, [page_of(1)]).status == wire.OK
+        assert old.attach(session, epoch=1).status == wire.STALE
+
+
 def test_a_loser_keeps_no_way_back(memserver, session):
     """An older holder that attaches anew with the older epoch is refused; its old attachment stays stale."""
     with memserver.attached(session) as old, memserver.connect() as new:

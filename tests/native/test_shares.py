@@ -2,6 +2,7 @@
 """Peers that are slow, many, silent or gone cost the others nothing."""
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import resource
 import socket
@@ -134,20 +135,17 @@ def test_a_large_session_is_opened_beside_the_others(start, session):
         c.put(0, [page_of(1)])
         big = Session()
         opener.send(wire.request(wire.OPEN, 0, 1, 0, wire.open_payload(big, (1 << 30) // wire.PAGE)))
-        slowest = 0.0
+        served = 0
         opener.socket.setblocking(False)
         opened = False
         while not opened:
-            start_time = time.perf_counter()
             assert c.pages(0) == [page_of(1)]
-            slowest = max(slowest, time.perf_counter() - start_time)
-            try:
+            served += 1
+            with contextlib.suppress(BlockingIOError):
                 opened = bool(opener.socket.recv(1, socket.MSG_PEEK))
-            except BlockingIOError:
-                pass
         opener.socket.settimeout(20)
         assert opener.receive().status == wire.OK
-        assert slowest < 0.25
+        assert served > 20, 'one at most, if the worker were busy with the OPEN'
         assert opener.close(big).status == wire.OK
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-from conftest import BUILD, SANITIZER_OPTIONS, make
+from memserver_process import BUILD, SANITIZER_OPTIONS, make
 
 SEEDS = range(1, 5)
 

@@ -34,9 +34,10 @@ NO_TOKEN = bytes(32)
 def _crc_table():
     table = []
     for byte in range(256):
+        crc = byte
         for _bit in range(8):
-            byte = byte >> 1 ^ (0x82F63B78 if byte & 1 else 0)
-        table.append(byte)
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+        table.append(crc)
     return table
 
 
@@ -69,12 +70,12 @@ def hello_payload(lowest: int = 1, highest: int = 1, features: int = 0, reserved
     return struct.pack('<HHIQ', lowest, highest, features, reserved)
 
 
-def open_payload(session: 'Session', reserve: int, flags: int = 0, reserved: int = 0) -> bytes:
+def open_payload(session: Session, reserve: int, flags: int = 0, reserved: int = 0) -> bytes:
     return struct.pack('<16s32s16sQII80s', session.id, session.token, session.holder, reserve, flags, reserved,
                        session.name)
 
 
-def attach_payload(session: 'Session', epoch: int = 1) -> bytes:
+def attach_payload(session: Session, epoch: int = 1) -> bytes:
     return struct.pack('<16s32s16sQ', session.id, session.token, session.holder, epoch)
 
 
@@ -91,7 +92,7 @@ class Session:
     holder: bytes = dataclasses.field(default_factory=lambda: os.urandom(16))
     name: bytes = b'vm'
 
-    def other_main(self) -> 'Session':
+    def other_main(self) -> Session:
         """The same session as another main host sees it."""
         return dataclasses.replace(self, holder=os.urandom(16))
 
