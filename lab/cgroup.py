@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from lab.command import run
@@ -18,7 +19,7 @@ from lab.settings import LabError
 REBOOT = 133  # systemd-nspawn's exit status when the host asked for a reboot
 
 
-def of(lab: str, host: str) -> "UnitCgroup | LegacyCgroup":
+def of(lab: str, host: str) -> UnitCgroup | LegacyCgroup:
     """Return the cgroup of a host, whether it exists yet or not."""
     if Path("/run/systemd/system").exists():
         return UnitCgroup(lab, host)
@@ -51,7 +52,7 @@ class UnitCgroup:
             "RestartForceExitStatus": REBOOT, "SuccessExitStatus": REBOOT, "RestartSec": 0,
             "StandardOutput": f"append:{log}", "StandardError": f"append:{log}",
         }
-        run("systemd-run", "--quiet", f"--unit={self.unit}",
+        run("systemd-run", "--quiet", "--collect", f"--unit={self.unit}",
             *[f"--property={key}={value}" for key, value in settings.items()],
             *[f"--setenv={key}={value}" for key, value in environment.items()], "--", *argv)
 
@@ -74,7 +75,6 @@ class UnitCgroup:
         """End every process and leave no trace of the cgroup."""
         self.kill()
         run("systemctl", "stop", self.unit, check=False)
-        run("systemctl", "reset-failed", self.unit, check=False)
 
 
 class LegacyCgroup:
@@ -88,11 +88,14 @@ class LegacyCgroup:
         for mount in _mounts():
             _make(mount, self.path)
         self.set_memory(memory)
+        enter = "".join(f"echo $$ > {mount.path / self.path}/cgroup.procs && " for mount in _mounts())
         again = f'while "$@"; [ $? -eq {REBOOT} ]; do :; done'
         with open(log, "ab") as output:
-            subprocess.Popen(["sh", "-c", again, "sh", *argv], env={**os.environ, **environment}, cwd="/",
-                             stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                             start_new_session=True, preexec_fn=self._enter)
+            loop = subprocess.Popen(["sh", "-c", enter + again, "sh", *argv],
+                                    env={**os.environ, **environment}, cwd="/", stdin=subprocess.DEVNULL,
+                                    stdout=output, stderr=output, start_new_session=True)
+        while not self.pids() and loop.poll() is None:
+            time.sleep(0.01)
 
     def set_memory(self, memory: int) -> None:
         """Change the limit, in bytes."""
@@ -112,10 +115,8 @@ class LegacyCgroup:
         """End every process at once; nothing inside gets a chance to say goodbye."""
         while pids := self.pids():
             for pid in pids:
-                try:
+                with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
             time.sleep(0.02)
 
     def remove(self) -> None:
@@ -131,10 +132,6 @@ class LegacyCgroup:
 
     def _memory(self) -> Path:
         return next(mount.path for mount in _mounts() if mount.controllers == "memory") / self.path
-
-    def _enter(self) -> None:
-        for mount in _mounts():
-            _write(mount.path / self.path / "cgroup.procs", os.getpid())
 
 
 class _Mount:
@@ -168,10 +165,8 @@ def _make(mount: _Mount, path: Path) -> None:
 def _pids(group: Path) -> list[int]:
     pids = []
     for folder, _, _ in os.walk(group):
-        try:
+        with suppress(OSError):  # of one that went away meanwhile, and so has no processes
             pids += [int(pid) for pid in Path(folder, "cgroup.procs").read_text().split()]
-        except OSError:
-            pass  # it went away meanwhile, so it has no processes
     return pids
 
 

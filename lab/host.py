@@ -14,9 +14,10 @@ from lab.command import run
 from lab.settings import CACHE, STATE, LabError
 
 AUTHORIZED_KEYS = Path("root/.ssh/authorized_keys")
+NSPAWN = Path("/run/systemd/nspawn")
 INIT = "/usr/local/sbin/lab-init"
 CAPABILITIES = "CAP_NET_ADMIN,CAP_IPC_LOCK,CAP_BPF,CAP_PERFMON"
-START_TIMEOUT = 60  # seconds; it takes two
+START_TIMEOUT = 180  # seconds; it takes two, and much longer on a machine that is emulated itself
 ARCHIVES = Path("var/cache/apt/archives")
 PACKAGE_CACHE = CACHE / "lab" / "packages"
 
@@ -30,6 +31,7 @@ class Host:
     def __init__(self, lab: str, number: int, name: str) -> None:
         self.lab = lab
         self.name = name
+        self.machine = network.namespace(lab, name)  # the one name for it on the machine
         self.address = network.address(number, name)
         self.path = STATE / lab / name
         self.root = self.path / "root"
@@ -49,12 +51,13 @@ class Host:
 
     def start(self, memory: int) -> None:
         """Switch the host on. Returns at once; see wait_until_up()."""
-        inside = f"/run/netns/{network.namespace(self.lab, self.name)}"
+        self._remove_what_nspawn_left()
+        inside = f"/run/netns/{self.machine}"
         argv = [
             # Without this, /sys/class/net in the host would show the machine's cards.
             "nsenter", f"--net={inside}",
             "systemd-nspawn", "--quiet", f"--directory={self.root}", f"--network-namespace-path={inside}",
-            f"--machine={network.namespace(self.lab, self.name)}", f"--hostname={self.name}",
+            f"--machine={self.machine}", f"--hostname={self.name}",
             "--register=no", "--keep-unit", "--kill-signal=SIGRTMIN+3", "--console=read-only",
             f"--capability={CAPABILITIES}", "--system-call-filter=bpf pidfd_getfd",
             "--resolv-conf=off", "--timezone=off", "--link-journal=no",
@@ -63,7 +66,7 @@ class Host:
             *[f"--bind={node}:/dev/{node.name}" for node in sorted((self.path / "dev").iterdir())],
             INIT,
         ]
-        # The host sets its own network sysctls, and its /tmp is on its disk: in memory it would count against the limit.
+        # The host sets its own network sysctls; its /tmp is on disk, for in memory it would count against the limit.
         environment = {"SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network", "SYSTEMD_NSPAWN_TMPFS_TMP": "0"}
         self.cgroup.start(argv, environment, memory, self.path / "console.log")
 
@@ -79,11 +82,13 @@ class Host:
             state = self._systemd_state()
             if state == "running":
                 return
+            if not self.is_on():
+                raise LabError(f"{self.name} went off while it started:\n{self._console()}")
             if state in ("degraded", "maintenance"):
                 failed = self.output("systemctl", "--failed", "--no-legend", "--plain")
                 raise LabError(f"{self.name} is {state}:\n{failed}")
             time.sleep(0.05)
-        raise LabError(f"{self.name} is {state} after {START_TIMEOUT} s; its console is in {self.path}/console.log")
+        raise LabError(f"{self.name} is {state} after {START_TIMEOUT} s:\n{self._console()}")
 
     def exec(self, argv: list[str]) -> None:
         """Become a command inside the host, with the host's own memory accounting; works with its link down too."""
@@ -102,12 +107,24 @@ class Host:
     def remove(self) -> None:
         """Leave nothing of the host but the packages it fetched, for the next one."""
         self.cgroup.remove()
+        self._remove_what_nspawn_left()
         if os.path.ismount(self.root):
             run("umount", self.root)
         for package in (self.path / "upper" / ARCHIVES).glob("*.deb"):
             package.rename(PACKAGE_CACHE / ARCHIVES / package.name)
         if self.path.exists():
             shutil.rmtree(self.path)
+
+    def _remove_what_nspawn_left(self) -> None:
+        """Remove what nspawn would have, had it not been killed."""
+        for folder in (NSPAWN / "propagate" / self.machine, NSPAWN / "unix-export" / self.machine):
+            if os.path.ismount(folder):
+                run("umount", folder)
+            if folder.exists():
+                folder.rmdir()
+        if self.root.exists():
+            root = self.root.stat()
+            (NSPAWN / "locks" / f"inode-{root.st_dev}:{root.st_ino}").unlink(missing_ok=True)
 
     def _give_identity(self, names: dict[str, str]) -> None:
         hosts = "".join(f"{address} {name}\n" for name, address in names.items())
@@ -118,7 +135,8 @@ class Host:
             ("etc/resolv.conf", _name_servers()),
         ):
             (self.root / path).write_text(text, encoding="utf-8")
-        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", self.name, "-f", self.root / "etc/ssh/ssh_host_ed25519_key")
+        key = self.root / "etc/ssh/ssh_host_ed25519_key"
+        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", self.name, "-f", key)
         # Last of all: it says that the host is whole.
         (self.root / AUTHORIZED_KEYS).parent.mkdir(mode=0o700, exist_ok=True)
         shutil.copy(STATE / self.lab / "id_ed25519.pub", self.root / AUTHORIZED_KEYS)
@@ -133,6 +151,11 @@ class Host:
                 os.mknod(node, stat.S_IFCHR | mode, os.stat(f"/dev/{name}").st_rdev)
                 os.chown(node, 0, int(groups[group]))
                 os.chmod(node, mode)
+
+    def _console(self) -> str:
+        """Return the last lines of what the host wrote while it started."""
+        log = self.path / "console.log"
+        return "".join(log.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)[-10:])
 
     def _systemd_state(self) -> str:
         return self.output("systemctl", "is-system-running") or "off"

@@ -31,7 +31,7 @@ class Lab:
     rate: dict[str, int]  # host name: Mbit/s, 0 for no limit
 
     @classmethod
-    def load(cls, name: str) -> "Lab":
+    def load(cls, name: str) -> Lab:
         """Return a lab that is up."""
         file = STATE / name / "lab.json"
         if not file.exists():
@@ -39,7 +39,7 @@ class Lab:
         return cls(**json.loads(file.read_text(encoding="utf-8")))
 
     @classmethod
-    def new(cls, name: str) -> "Lab":
+    def new(cls, name: str) -> Lab:
         """Return a lab that has no hosts yet."""
         taken = {lab.number for lab in all_labs()}
         number = next((number for number in range(MOST_LABS) if number not in taken), None)

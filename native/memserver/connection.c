@@ -27,9 +27,11 @@
 #define HELLO_TIME 10
 #define LINGER_TIME 2
 
-/* Reads, and requests in one buffer, before others have their turn. */
-#define TURN 4
+/* Requests that are worked on before others have their turn. */
 #define REQUESTS_IN_TURN 256
+
+/* Bytes that a connection which lingers may throw away in its turn. */
+#define WASTE_IN_TURN ((size_t)64 * 1024)
 
 /* Above this, a request's rest is read without what follows it. */
 #define LARGE_REQUEST ((size_t)64 * 1024)
@@ -206,20 +208,21 @@ static void work(struct connection *c)
     unsigned requests = 0;
 
     c->yields = false;
-    do {
-        skip(c);
+    /* While a job is at work, what came in is the job's to read. */
+    while (!c->busy && c->state < CONNECTION_ENDING) {
         if (requests++ == REQUESTS_IN_TURN) {
             c->yields = true;
             return;
         }
-    } while (!c->busy && c->state < CONNECTION_ENDING && next_request(c));
+        skip(c);
+        if (!next_request(c)) {
+            return;
+        }
+    }
 }
 
-/*
- * Reads once. Returns whether there may be more to read; at the end, or when
- * the connection broke, @c->ended is set.
- */
-static bool receive(struct connection *c)
+/* Reads once. At the end, or if the connection broke, @c->ended is set. */
+static void receive(struct connection *c)
 {
     size_t space;
     ssize_t n;
@@ -237,10 +240,9 @@ static bool receive(struct connection *c)
     n = recv(c->fd, c->in + c->in_end, space, 0);
     if (n > 0) {
         c->in_end += (size_t)n;
-        return (size_t)n == space;
+    } else {
+        c->ended = n == 0 || (errno != EAGAIN && errno != EINTR);
     }
-    c->ended = n == 0 || (errno != EAGAIN && errno != EINTR);
-    return false;
 }
 
 /* Gets the buffers, and into one what was kept of them. */
@@ -293,27 +295,23 @@ bool connection_job_done(struct connection *c)
 /* Throws away what comes, so that the peer gets to read the last response. */
 static uint32_t linger(struct connection *c)
 {
-    uint8_t waste[16384];
-    ssize_t n;
+    uint8_t waste[WASTE_IN_TURN];
+    ssize_t n = recv(c->fd, waste, sizeof(waste), 0);
 
-    for (int turn = 0; turn < TURN; turn++) {
-        n = recv(c->fd, waste, sizeof(waste), 0);
-        if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
-            return 0;
-        }
-        if (n < 0) {
-            break;
-        }
+    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
+        return 0;
     }
     return EPOLLIN;
 }
 
-/* Does all that a turn allows; as connection_run(). */
+/*
+ * Works on what is there, reads once, and works on that; as connection_run().
+ * Not more, as others wait for their turn, and epoll will be back if there is
+ * more to read.
+ */
 static uint32_t run(struct connection *c)
 {
-    bool drained = false;
-
-    for (int turn = 0;; turn++) {
+    for (bool has_read = false;; has_read = true) {
         work(c);
         if (!flush(c)) {
             return 0;
@@ -334,10 +332,10 @@ static uint32_t run(struct connection *c)
         if (c->ended) {
             return 0;
         }
-        if (drained || turn == TURN) {
+        if (has_read) {
             return EPOLLIN;
         }
-        drained = !receive(c);
+        receive(c);
     }
 }
 

@@ -29,7 +29,7 @@
 #define KEEPALIVE_COUNT 4
 
 /* Milliseconds that what was sent may stay without acknowledgement. */
-#define UNACKNOWLEDGED 60000
+#define UNACKNOWLEDGED 300000
 
 static bool add(struct listeners *listeners, int fd, bool local)
 {
@@ -220,6 +220,7 @@ int listen_accept(const struct listener *listener, char *peer)
     if (fd < 0) {
         return -1;
     }
+    errno = 0; /* from here on, -1 is a refusal */
     address.ss_family = listener->local ? AF_UNIX : address.ss_family;
     peer_name(&address, peer);
     if (listener->local) {

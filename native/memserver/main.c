@@ -39,6 +39,9 @@
 #define OTHER_DESCRIPTORS 64
 #define DESCRIPTORS_PER_SESSION 2
 
+/* Microseconds until connections close and there is something to have again. */
+#define NO_ACCEPT_PAUSE 100000
+
 static bool open_sockets(struct listeners *listeners,
                          const struct options *options)
 {
@@ -91,9 +94,21 @@ static unsigned connections_possible(const struct options *options)
     return options->max_connections;
 }
 
-/* Accepts one connection and gives it to the worker whose turn it is. */
+/* The worker that has the fewest connections. */
+static struct worker *idlest(struct worker *workers, unsigned count)
+{
+    struct worker *found = workers;
+
+    for (unsigned i = 1; i < count; i++) {
+        if (atomic_load(&workers[i].load) < atomic_load(&found->load)) {
+            found = &workers[i];
+        }
+    }
+    return found;
+}
+
 static void accept_one(struct server *server, struct worker *workers,
-                       unsigned *turn, const struct listener *listener)
+                       const struct listener *listener)
 {
     char peer[PEER_NAME_SIZE];
     int fd = listen_accept(listener, peer);
@@ -101,6 +116,11 @@ static void accept_one(struct server *server, struct worker *workers,
     const char *refused;
 
     if (fd < 0) {
+        if (errno == EMFILE || errno == ENFILE || errno == ENOMEM ||
+            errno == ENOBUFS) {
+            log_line(LOG_ERR, "cannot accept: %s", strerror(errno));
+            usleep(NO_ACCEPT_PAUSE);
+        }
         return;
     }
     refused = peers_enter(&server->peers, peer);
@@ -114,8 +134,7 @@ static void accept_one(struct server *server, struct worker *workers,
         peers_leave(&server->peers, peer);
         return;
     }
-    c->worker = &workers[(*turn)++ % server->registry.workers];
-    worker_post(c->worker, c);
+    worker_add(idlest(workers, server->registry.workers), c);
 }
 
 /* Accepts until a signal says to stop. */
@@ -124,7 +143,6 @@ static bool serve(struct server *server, struct worker *workers,
 {
     struct epoll_event event = { .events = EPOLLIN };
     int epoll = epoll_create1(EPOLL_CLOEXEC);
-    unsigned turn = 0;
     bool watched = epoll >= 0 &&
                    epoll_ctl(epoll, EPOLL_CTL_ADD, signals, &event) == 0;
 
@@ -146,7 +164,7 @@ static bool serve(struct server *server, struct worker *workers,
         if (!event.data.ptr) {
             break;
         }
-        accept_one(server, workers, &turn, event.data.ptr);
+        accept_one(server, workers, event.data.ptr);
     }
     sd_notify(0, "STOPPING=1");
     close(epoll);

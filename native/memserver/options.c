@@ -16,6 +16,12 @@
 
 #define MAX_WORKERS 64
 
+/*
+ * More threads than processors, on a small host: the kernel then lets a page
+ * fault's GET go before the bulk transfers of another worker.
+ */
+#define LEAST_WORKERS 4
+
 static const char help[] =
     "Usage: smemv-memserver --capacity BYTES [OPTION]...\n"
     "Holds pages of virtual machines' memory for their main hosts.\n"
@@ -23,7 +29,8 @@ static const char help[] =
     "  --listen ADDRESS:PORT   serve TCP there, in plain text (repeatable)\n"
     "  --control PATH          serve a local socket there, for root only\n"
     "  --capacity BYTES        memory that sessions may reserve in all\n"
-    "  --workers N             threads that serve (default: one a processor)\n"
+    "  --workers N             threads that serve (default: one a processor,\n"
+    "                          at least 4)\n"
     "  --max-sessions N        (default 256)\n"
     "  --max-connections N     in all (default 16384)\n"
     "  --max-connections-per-peer N  from one address (default 4096)\n"
@@ -54,11 +61,12 @@ static uint64_t number(const char *option, const char *value, uint64_t least,
     return n;
 }
 
-static unsigned processors(void)
+static unsigned default_workers(void)
 {
     long n = sysconf(_SC_NPROCESSORS_ONLN);
 
-    return n < 1 ? 1 : n > MAX_WORKERS ? MAX_WORKERS : (unsigned)n;
+    return n < LEAST_WORKERS ? LEAST_WORKERS
+                             : n > MAX_WORKERS ? MAX_WORKERS : (unsigned)n;
 }
 
 void options_parse(struct options *options, int argc, char **argv)
@@ -81,7 +89,7 @@ void options_parse(struct options *options, int argc, char **argv)
     };
     int option;
 
-    *options = (struct options){ .workers = processors(),
+    *options = (struct options){ .workers = default_workers(),
                                  .max_sessions = 256,
                                  .max_connections = 16384,
                                  .max_connections_per_peer = 4096 };

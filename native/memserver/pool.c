@@ -22,8 +22,11 @@
 #define CRC_BYTES ((size_t)2 * 1024 * 1024)
 #define STRIDE (POOL_CHUNK_BYTES + CRC_BYTES)
 
-/* Slots committed in one go: 64 MiB. */
-#define STEP UINT32_C(16384)
+/*
+ * Slots committed in one go, 4 MiB: as long the address space is locked, for
+ * which others may have to wait.
+ */
+#define STEP UINT32_C(1024)
 
 int pool_init(struct pool *pool, uint64_t max_slots)
 {

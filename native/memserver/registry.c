@@ -9,8 +9,11 @@
  */
 #include "registry.h"
 
+#include "log.h"
+
 #include <inttypes.h>
 #include <string.h>
+#include <systemd/sd-daemon.h>
 
 void registry_init(struct registry *registry, uint64_t capacity,
                    unsigned max_sessions, unsigned workers)
@@ -28,6 +31,14 @@ static void drop_reference(struct session *session)
     if (--session->references == 0) {
         session_free(session);
     }
+}
+
+/* What "systemctl status" shows. The lock is held. */
+static void tell_status(const struct registry *registry)
+{
+    sd_notifyf(0, "STATUS=%u sessions have reserved %" PRIu64 " of %" PRIu64
+               " pages", registry->count, registry->reserved,
+               registry->capacity);
 }
 
 /* Takes a session out of the list; the lock is held. */
@@ -173,6 +184,10 @@ struct verdict registry_open(struct registry *registry,
     session->changing = false;
     if (verdict.status != SMEMV_WIRE_OK) {
         forget(registry, session);
+    } else {
+        log_line(LOG_INFO, "session %s opened: %" PRIu64 " pages",
+                 session->name, session->reserve);
+        tell_status(registry);
     }
     pthread_cond_broadcast(&registry->changed);
     pthread_mutex_unlock(&registry->lock);
@@ -204,7 +219,9 @@ struct verdict registry_close(struct registry *registry,
     pthread_mutex_lock(&registry->lock);
     session->changing = false;
     if (verdict.status == SMEMV_WIRE_OK) {
+        log_line(LOG_INFO, "session %s closed", session->name);
         forget(registry, session);
+        tell_status(registry);
     }
     pthread_cond_broadcast(&registry->changed);
     pthread_mutex_unlock(&registry->lock);
@@ -215,6 +232,7 @@ static void account(struct registry *registry, uint64_t before, uint64_t after)
 {
     pthread_mutex_lock(&registry->lock);
     registry->reserved = registry->reserved - before + after;
+    tell_status(registry);
     pthread_mutex_unlock(&registry->lock);
 }
 
@@ -229,6 +247,7 @@ static struct verdict grow(struct registry *registry,
     verdict = check_room(registry, pages - before);
     if (verdict.status == SMEMV_WIRE_OK) {
         registry->reserved += pages - before;
+        tell_status(registry);
     }
     pthread_mutex_unlock(&registry->lock);
     if (verdict.status != SMEMV_WIRE_OK) {

@@ -20,6 +20,14 @@
 /* Milliseconds between looks at the deadlines. */
 #define TICK 1000
 
+/* The end of a connection that is in no list any more. */
+static void leave(struct connection *c)
+{
+    atomic_fetch_sub(&c->worker->load, 1);
+    peers_leave(&c->worker->server->peers, c->peer);
+    connection_free(c);
+}
+
 static void end_connection(struct connection *c)
 {
     struct worker *worker = c->worker;
@@ -32,8 +40,7 @@ static void end_connection(struct connection *c)
     if (c->next) {
         c->next->previous = c->previous;
     }
-    peers_leave(&worker->server->peers, c->peer);
-    connection_free(c);
+    leave(c);
 }
 
 /* Lets epoll watch for @events, where 0 is not to watch at all. */
@@ -65,7 +72,7 @@ static void run_connection(struct connection *c)
     }
 }
 
-static void add_connection(struct worker *worker, struct connection *c)
+static void begin_connection(struct worker *worker, struct connection *c)
 {
     c->next = worker->connections;
     if (c->next) {
@@ -88,7 +95,7 @@ static void read_mail(struct worker *worker)
     for (; c; c = next) {
         next = c->mail;
         if (!c->busy) {
-            add_connection(worker, c);
+            begin_connection(worker, c);
         } else if (connection_job_done(c)) {
             run_connection(c);
         } else {
@@ -172,6 +179,13 @@ int worker_start(struct worker *worker, struct server *server)
     return -error;
 }
 
+void worker_add(struct worker *worker, struct connection *c)
+{
+    c->worker = worker;
+    atomic_fetch_add(&worker->load, 1);
+    worker_post(worker, c);
+}
+
 void worker_post(struct worker *worker, struct connection *c)
 {
     pthread_mutex_lock(&worker->lock);
@@ -194,8 +208,7 @@ void worker_stop(struct worker *worker)
 
         worker->mail = c->mail;
         if (!c->busy) {
-            peers_leave(&worker->server->peers, c->peer);
-            connection_free(c);
+            leave(c);
         }
     }
     while (worker->connections) {

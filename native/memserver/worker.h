@@ -11,6 +11,7 @@
 #include "server.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
 struct worker {
@@ -20,6 +21,7 @@ struct worker {
     int wake; /* an eventfd */
     struct buffers buffers;
     struct connection *connections;
+    atomic_uint load; /* connections that it has, or has in its mail */
 
     pthread_mutex_t lock;      /* of what follows */
     struct connection *mail;   /* new, or their job is done */
@@ -29,7 +31,10 @@ struct worker {
 /* Returns 0, or a negative errno. */
 int worker_start(struct worker *worker, struct server *server);
 
-/* Gives the worker a new connection, or one whose job is done. */
+/* Gives the worker a new connection, which is its own from now on. */
+void worker_add(struct worker *worker, struct connection *c);
+
+/* Gives the worker back a connection whose job is done. */
 void worker_post(struct worker *worker, struct connection *c);
 
 /* Closes all connections and ends the thread; jobs must be at their end. */

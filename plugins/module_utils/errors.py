@@ -60,12 +60,12 @@ class MemserverRefused(MemserverError):
 class Refused(SmemvError):
     """A relocation that cannot be; nothing was touched.
 
-    :ivar reasons: list of (host, what is missing there).
+    :param reasons: (host, what is missing there), any number of them.
     """
 
     def __init__(self, reasons):
-        super().__init__("; ".join("{}: {}".format(*reason) for reason in reasons))
         self.reasons = list(reasons)
+        super().__init__("; ".join(f"{host}: {missing}" for host, missing in self.reasons))
 
 
 class RelocationFailed(SmemvError):

@@ -54,8 +54,9 @@ def plan(request, hosts):
     :param request: as in check_request().
     :param hosts: {name: what the module host_info returned there, with ``address``; or {unreachable: why}}.
     :returns: {phase, source_host, destination_host, main_memory, sub_hosts: [{name, address, port, share}], config,
-        leftovers: [host]}. ``phase`` is ``start``; ``attach``: that migration is under way; ``finish``: it is done
-        and the hosts are not tidied up yet; ``done``.
+        leftovers: [host]}. ``phase`` is ``start``; ``attach``: that migration is under way, to
+        ``destination_address`` and ``destination_port``; ``finish``: it is done and the hosts are not tidied up
+        yet; ``done``.
     :raises Refused: with every reason found.
     """
     main_memory = parse_pages(request["main_memory"], "main_memory")
@@ -75,14 +76,7 @@ def plan(request, hosts):
     if recorded and found["migration"] and found["migration"].get("status") in relocation.UNDER_WAY:
         if not relocation.same_target(recorded, target):
             raise Refused([(source, _elsewhere(request["vm"], recorded))])
-        return dict(
-            target,
-            phase="attach",
-            source_host=source,
-            sub_hosts=recorded["sub_hosts"],
-            config=found["config"],
-            leftovers=[],
-        )
+        return dict(recorded, phase="attach", source_host=source, config=found["config"], leftovers=[])
 
     reasons = _source_reasons(request["vm"], source, found)
     reasons += _destination_reasons(request["vm"], destination, hosts[destination], found, main_memory)

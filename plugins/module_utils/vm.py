@@ -29,6 +29,7 @@ UNIT_DIR = "/etc/systemd/system"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", re.ASCII)
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.ASCII)
 _INTERFACE = re.compile(r"[A-Za-z0-9_.-]{1,15}", re.ASCII)
+_CONTROL = re.compile(r"[\x01-\x1f\x7f]")
 _UUID_NAMESPACE = uuid.UUID("2f0c1a52-6a6e-5f0e-9d0c-7f6c6a1f4a10")
 # Slots of the root bus; 0 is the host bridge, 31 the south bridge.
 _RNG_SLOT = 3
@@ -265,4 +266,5 @@ def _quote(word):
     word = word.replace("%", "%%").replace("$", "$$")
     if re.fullmatch(r"[A-Za-z0-9_@%+=:,./$-]+", word, re.ASCII):
         return word
-    return '"{}"'.format(word.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n"))
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"')
+    return '"{}"'.format(_CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}", escaped))

@@ -51,7 +51,7 @@ class CliLab:
         marks = (f"smemv-lab/{self.name}", f"sv-{self.name}", f"smemv-lab-{self.name}-")
         found = [str(path) for path in (self.folder, self.inventory) if path.exists()]
         for listing in (["ip", "netns", "list"], ["ip", "-oneline", "link"], ["cat", "/proc/mounts"],
-                        ["find", "/sys/fs/cgroup", "-type", "d"], ["ps", "-eo", "args"]):
+                        ["find", "/sys/fs/cgroup", "/run", "-type", "d"], ["ps", "-eo", "args"]):
             lines = subprocess.run(listing, capture_output=True, text=True, check=True).stdout.splitlines()
             found += [line for line in lines if any(mark in line for mark in marks)]
         return found

@@ -25,8 +25,12 @@ def test_limit_changes_while_the_host_runs(lab):
 
 
 def test_meminfo_follows_what_is_used(lab):
-    used = "python3 -c 'b = bytearray({} << 20); print(open(\"/proc/meminfo\").read())' | awk '/^MemAvailable/ {{print $2}}'"
-    little, much = (int(lab.ssh("host-1", used.format(mebibytes))) for mebibytes in (1, 201))
+    def available(mebibytes):
+        """Return the KiB available in host-1 while a process uses so much."""
+        program = f"b = bytearray({mebibytes * MIB}); print(open(\"/proc/meminfo\").read())"
+        return int(lab.ssh("host-1", f"python3 -c '{program}' | awk '/^MemAvailable/ {{print $2}}'"))
+
+    little, much = available(1), available(201)
     assert 190 * 1024 < little - much < 210 * 1024
 
 

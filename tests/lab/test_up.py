@@ -25,8 +25,8 @@ def test_hosts_know_each_other_by_name(lab):
 def test_second_up_changes_nothing(lab):
     def state():
         files = [path.stat().st_mtime_ns for path in (lab.inventory, lab.folder / "ssh_config")]
-        boots = [lab.ssh(host, "systemctl show --property=UserspaceTimestampMonotonic") for host in ("host-1", "host-2")]
-        return files, boots, lab.run("list")
+        boot = "systemctl show --property=UserspaceTimestampMonotonic"
+        return files, lab.ssh("host-1", boot), lab.ssh("host-2", boot), lab.run("list")
 
     before = state()
     lab.run("up")

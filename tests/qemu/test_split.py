@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -238,19 +239,32 @@ def test_bad_target_is_refused(hosts: Hosts, change: dict[str, object], message:
     ("devices", "reason"),
     [
         (["-object", "memory-backend-memfd,id=ram,size=512M,share=on", "-machine", "memory-backend=ram"], "is shared"),
-        (
-            [
-                *["-object", "memory-backend-memfd,id=ram,size=512M,share=on", "-machine", "memory-backend=ram"],
-                *["-chardev", "socket,id=c0,path={folder}/backend,server=on,wait=off"],
-                *["-netdev", "vhost-user,id=n0,chardev=c0"],
-            ],
-            "netdev n0 (vhost-user)",
-        ),
         (["-overcommit", "mem-lock=on"], "is locked"),
     ],
 )
-def test_vm_that_cannot_be_split_says_why(hosts: Hosts, socket_folder: Path, devices: list[str], reason: str) -> None:
-    vm = hosts.vm(linux(), devices=[option.format(folder=socket_folder) for option in devices])
+def test_vm_that_cannot_be_split_says_why(hosts: Hosts, devices: list[str], reason: str) -> None:
+    check_blocked(hosts.vm(linux(), devices=devices), reason)
+
+
+def test_vm_with_a_vhost_user_device_cannot_be_split(hosts: Hosts, socket_folder: Path) -> None:
+    socket = socket_folder / "backend"
+    disk = socket_folder / "disk"
+    disk.touch()
+    os.truncate(disk, MIB)
+    blockdev = f"driver=file,node-name=disk,filename={disk}"
+    export = f"type=vhost-user-blk,id=export,node-name=disk,addr.type=unix,addr.path={socket}"
+    with subprocess.Popen(["qemu-storage-daemon", "--blockdev", blockdev, "--export", export]) as backend:
+        try:
+            wait_until(socket.exists)
+            ram = ["-object", "memory-backend-memfd,id=ram,size=512M,share=on", "-machine", "memory-backend=ram"]
+            device = ["-chardev", f"socket,id=c0,path={socket}", "-device", "vhost-user-blk-pci,chardev=c0,id=fast"]
+            check_blocked(hosts.vm(linux(), devices=[*ram, *device]), "device fast (vhost-user-blk-pci)")
+        finally:
+            backend.kill()
+
+
+def check_blocked(vm: Vm, reason: str) -> None:
+    """The VM must say that reason, and refuse to be split."""
     assert any(reason in sentence for sentence in where(vm)["blocked"])
     with pytest.raises(QmpError, match="cannot be split"):
         vm.qmp(

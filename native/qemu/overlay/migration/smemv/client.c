@@ -6,17 +6,28 @@
 #include "qemu/osdep.h"
 #include <netinet/tcp.h>
 #include "qemu/cutils.h"
+#include "qemu/guest-random.h"
 #include "qemu/lockable.h"
+#include "qemu/sockets.h"
 #include "io/channel-socket.h"
 #include "client.h"
 #include "page-map.h"
 #include "trace.h"
 
 /*
- * How long the kernel keeps sending to a memserver that does not answer
- * before it reports the connection as lost, in milliseconds.
+ * What makes the kernel report a connection as lost: a host that is down, or
+ * cut off, does not end it. All within 10 seconds of silence.
  */
-#define SMEMV_SILENCE_MS 10000
+static const struct {
+    int level, option, value;
+} socket_options[] = {
+    { IPPROTO_TCP, TCP_USER_TIMEOUT, 10000 /* ms */ },
+    { IPPROTO_TCP, TCP_SYNCNT, 2 },
+    { IPPROTO_TCP, TCP_KEEPIDLE, 3 /* s */ },
+    { IPPROTO_TCP, TCP_KEEPINTVL, 3 /* s */ },
+    { SOL_SOCKET, SO_KEEPALIVE, 1 },
+    { IPPROTO_TCP, TCP_NODELAY, 1 },
+};
 
 void smemv_conn_init(SmemvConn *c, SmemvSession *s, SmemvPeer *peer)
 {
@@ -134,26 +145,29 @@ static int conn_receive(SmemvConn *c, struct smemv_wire_response *r,
     return r->status;
 }
 
-/* Send one request and await its response of @length bytes of payload. */
-static int conn_call(SmemvConn *c, unsigned opcode, uint64_t address,
-                     const void *body, size_t body_size,
-                     const uint8_t **payload, uint32_t length, Error **errp)
+static int conn_send_request(SmemvConn *c, unsigned opcode, uint64_t address,
+                             const void *body, size_t body_size, Error **errp)
 {
-    ERRP_GUARD();
     struct smemv_wire_request q = { .opcode = opcode, .address = address };
-    struct smemv_wire_response r;
     uint8_t header[SMEMV_WIRE_HEADER_SIZE];
     struct iovec iov[2] = {
         { header, sizeof(header) },
         { (void *)body, body_size },
     };
-    int status;
 
     smemv_wire_put_request(header, &q);
-    if (conn_send(c, iov, body_size ? 2 : 1, errp)) {
-        return -1;
-    }
-    status = conn_receive(c, &r, payload, errp);
+    return conn_send(c, iov, body_size ? 2 : 1, errp);
+}
+
+/* Await the response to @opcode, which has @length bytes of payload. */
+static int conn_receive_response(SmemvConn *c, unsigned opcode,
+                                 const uint8_t **payload, uint32_t length,
+                                 Error **errp)
+{
+    ERRP_GUARD();
+    struct smemv_wire_response r;
+    int status = conn_receive(c, &r, payload, errp);
+
     if (status == SMEMV_WIRE_OK && (r.opcode != opcode || r.length != length)) {
         error_setg(errp, "answers %s with something else",
                    smemv_wire_opcode_name(opcode));
@@ -162,46 +176,96 @@ static int conn_call(SmemvConn *c, unsigned opcode, uint64_t address,
     return status;
 }
 
+static int conn_call(SmemvConn *c, unsigned opcode, uint64_t address,
+                     const void *body, size_t body_size,
+                     const uint8_t **payload, uint32_t length, Error **errp)
+{
+    int ret = conn_send_request(c, opcode, address, body, body_size, errp);
+
+    return ret ? ret : conn_receive_response(c, opcode, payload, length, errp);
+}
+
+static bool set_socket_options(int fd)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(socket_options); i++) {
+        if (setsockopt(fd, socket_options[i].level, socket_options[i].option,
+                       &socket_options[i].value, sizeof(int))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/*
+ * A socket that is connected to the peer, or -1. QEMU's own way to connect
+ * waits minutes for a host that is down; this one no longer than for a
+ * memserver that falls silent.
+ */
+static int peer_socket(const SmemvPeer *peer, Error **errp)
+{
+    g_autofree char *port = g_strdup_printf("%u", peer->port);
+    struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
+    struct addrinfo *all, *ai;
+    int fd = -1, failure = 0, ret;
+
+    ret = getaddrinfo(peer->host, port, &hints, &all);
+    if (ret) {
+        error_setg(errp, "no such address: %s", gai_strerror(ret));
+        return -1;
+    }
+    for (ai = all; ai; ai = ai->ai_next) {
+        fd = qemu_socket(ai->ai_family, ai->ai_socktype, ai->ai_protocol);
+        if (fd >= 0 && set_socket_options(fd) &&
+            !connect(fd, ai->ai_addr, ai->ai_addrlen)) {
+            break;
+        }
+        failure = errno;
+        if (fd >= 0) {
+            close(fd);
+            fd = -1;
+        }
+    }
+    freeaddrinfo(all);
+    if (fd < 0) {
+        error_setg_errno(errp, failure, "cannot connect");
+    }
+    return fd;
+}
+
 static int conn_connect(SmemvConn *c, Error **errp)
 {
     ERRP_GUARD();
-    g_autofree char *port = g_strdup_printf("%u", c->peer->port);
-    SocketAddress address = {
-        .type = SOCKET_ADDRESS_TYPE_INET,
-        .u.inet = { .host = c->peer->host, .port = port,
-                    .has_keep_alive = true, .keep_alive = true },
-    };
-    QIOChannelSocket *sioc = qio_channel_socket_new();
     struct smemv_wire_hello hello = {
         .version_min = SMEMV_WIRE_VERSION,
         .version_max = SMEMV_WIRE_VERSION,
     };
     uint8_t body[SMEMV_WIRE_HELLO_SIZE];
     const uint8_t *payload;
-    unsigned silence = SMEMV_SILENCE_MS;
+    QIOChannelSocket *sioc = NULL;
+    int fd;
 
     smemv_conn_close(c);
+    fd = peer_socket(c->peer, errp);
+    if (fd >= 0) {
+        sioc = qio_channel_socket_new_fd(fd, errp);
+        if (!sioc) {
+            close(fd);
+        }
+    }
+    if (!sioc) {
+        return conn_failed(c, errp);
+    }
     c->ioc = QIO_CHANNEL(sioc);
     qio_channel_set_name(c->ioc, "smemv");
-    if (qio_channel_socket_connect_sync(sioc, &address, errp) < 0) {
-        return conn_failed(c, errp);
-    }
-    qio_channel_set_delay(c->ioc, false);
-    if (setsockopt(sioc->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &silence,
-                   sizeof(silence)) < 0) {
-        error_setg_errno(errp, errno, "cannot set TCP_USER_TIMEOUT");
-        return conn_failed(c, errp);
-    }
     smemv_wire_put_hello(body, &hello);
     return conn_call(c, SMEMV_WIRE_HELLO, 0, body, sizeof(body), &payload,
                      SMEMV_WIRE_HELLO_SIZE, errp);
 }
 
-int smemv_conn_open(SmemvConn *c, Error **errp)
+int smemv_conn_send_open(SmemvConn *c, Error **errp)
 {
     struct smemv_wire_open o = { .reserve = c->peer->share };
     uint8_t body[SMEMV_WIRE_OPEN_SIZE];
-    const uint8_t *payload;
     int ret = conn_connect(c, errp);
 
     if (ret) {
@@ -214,8 +278,15 @@ int smemv_conn_open(SmemvConn *c, Error **errp)
     memcpy(o.holder, c->peer->holder, sizeof(o.holder));
     qemu_mutex_unlock(&c->peer->lock);
     smemv_wire_put_open(body, &o);
-    ret = conn_call(c, SMEMV_WIRE_OPEN, 0, body, sizeof(body), &payload,
-                    sizeof(uint64_t), errp);
+    return conn_send_request(c, SMEMV_WIRE_OPEN, 0, body, sizeof(body), errp);
+}
+
+int smemv_conn_await_open(SmemvConn *c, Error **errp)
+{
+    const uint8_t *payload;
+    int ret = conn_receive_response(c, SMEMV_WIRE_OPEN, &payload,
+                                    sizeof(uint64_t), errp);
+
     if (!ret) {
         QEMU_LOCK_GUARD(&c->peer->lock);
         c->peer->epoch = smemv_wire_get_u64(payload);
@@ -268,8 +339,9 @@ int smemv_conn_send_puts(SmemvConn *c, const SmemvPut *puts, size_t n,
         };
         uint8_t *head = heads + i * SMEMV_WIRE_HEADER_SIZE;
 
-        for (end = i + 1; end < n && puts[end].page == puts[end - 1].page + 1;
-             end++) {
+        end = i + 1;
+        while (end < n && puts[end].page == puts[end - 1].page + 1) {
+            end++;
         }
         q.count = end - i;
         smemv_wire_put_request(head, &q);
@@ -387,18 +459,34 @@ int smemv_conn_get(SmemvConn *c, uint64_t page, const uint8_t **data,
     return 0;
 }
 
-int smemv_conn_claim(SmemvConn *c, uint64_t *epoch, Error **errp)
+int smemv_conn_claim(SmemvConn *c, bool renew, Error **errp)
 {
+    SmemvPeer *peer = c->peer;
     const uint8_t *payload;
-    int ret;
+    int ret = 0;
 
-    qemu_mutex_lock(&c->peer->lock);
-    *epoch = c->peer->epoch;
-    qemu_mutex_unlock(&c->peer->lock);
-    ret = conn_call(c, SMEMV_WIRE_CLAIM, *epoch, NULL, 0, &payload,
-                    sizeof(uint64_t), errp);
+    WITH_QEMU_LOCK_GUARD(&peer->lock) {
+        if (renew && !peer->claiming) {
+            qemu_guest_getrandom_nofail(peer->holder, sizeof(peer->holder));
+        }
+        /* Until it has succeeded, a repetition is the same claim. */
+        peer->claiming = true;
+    }
+    if (renew) {
+        smemv_conn_close(c);
+    }
+    if (!c->ioc) {
+        ret = smemv_conn_attach(c, errp);
+    }
     if (!ret) {
-        *epoch = smemv_wire_get_u64(payload);
+        ret = conn_call(c, SMEMV_WIRE_CLAIM, c->epoch, NULL, 0, &payload,
+                        sizeof(uint64_t), errp);
+    }
+    if (!ret) {
+        QEMU_LOCK_GUARD(&peer->lock);
+        peer->epoch = c->epoch = smemv_wire_get_u64(payload);
+        peer->claiming = false;
+        trace_smemv_conn_claimed(peer->name, c->epoch);
     }
     return ret;
 }

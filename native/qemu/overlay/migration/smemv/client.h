@@ -38,8 +38,13 @@ typedef struct SmemvPut {
 void smemv_conn_init(SmemvConn *c, SmemvSession *s, SmemvPeer *peer);
 void smemv_conn_close(SmemvConn *c);
 
-/* Open the session on the peer: reserve its share. */
-int smemv_conn_open(SmemvConn *c, Error **errp);
+/*
+ * Open the session on the peer: reserve its share. The second call awaits
+ * what the first has sent, so that many peers can do it side by side: to
+ * have the memory ready takes a memserver a while.
+ */
+int smemv_conn_send_open(SmemvConn *c, Error **errp);
+int smemv_conn_await_open(SmemvConn *c, Error **errp);
 
 /*
  * Attach, after connecting if need be, with the peer's epoch and holder as
@@ -68,8 +73,15 @@ int smemv_conn_await(SmemvConn *c, size_t requests, Error **errp);
 int smemv_conn_get(SmemvConn *c, uint64_t page, const uint8_t **data,
                    uint32_t *crc, Error **errp);
 
-/* Claim the session with the peer's epoch; @epoch receives the new one. */
-int smemv_conn_claim(SmemvConn *c, uint64_t *epoch, Error **errp);
+/*
+ * Claim the session, so that no other process may write.
+ *
+ * With @renew as a new holder, on a new connection: then nothing that older
+ * connections of this process have sent, and that was not answered, is done
+ * any more. After a -1 the claim may be made again, whether it was heard or
+ * not.
+ */
+int smemv_conn_claim(SmemvConn *c, bool renew, Error **errp);
 
 /* Close the session. */
 int smemv_conn_close_session(SmemvConn *c, Error **errp);

@@ -10,12 +10,17 @@
 #include "qemu/osdep.h"
 #include "qemu/cutils.h"
 #include "qemu/error-report.h"
+#include "qemu/lockable.h"
 #include "client.h"
+#include "evictor.h"
 #include "smemv.h"
 #include "trace.h"
 
 /* Pages moved while the pager's lock is held, about a microsecond each. */
 #define MOVES_PER_LOCK 8
+
+/* How long to wait, in ms, where no page can leave just now. */
+#define STUCK_MS 100
 
 /* What one peer gets in a round. */
 typedef struct SmemvRound {
@@ -26,11 +31,12 @@ typedef struct SmemvRound {
     size_t requests;             /* of what is sent, not answered yet */
 } SmemvRound;
 
-typedef struct SmemvEvictor {
+struct SmemvEvictor {
     SmemvPager *p;
+    QemuThread thread;
     SmemvRound *rounds;          /* of each peer */
     uint8_t places[SMEMV_BATCH]; /* of the round's slots: where they go */
-} SmemvEvictor;
+};
 
 /*
  * Move up to SMEMV_BATCH of the oldest pages into staging.
@@ -158,8 +164,7 @@ static void repeat_round(SmemvEvictor *e, SmemvRound *r)
         g_autoptr(Error) err = NULL;
 
         trace_smemv_evictor_retry(peer->name);
-        smemv_conn_close(&r->conn);
-        ret = smemv_session_claim(e->p->session, peer, true, &err);
+        ret = smemv_conn_claim(&r->conn, true, &err);
         if (!ret) {
             ret = send_round(r, &err);
         }
@@ -244,21 +249,22 @@ static void finish_round(SmemvEvictor *e, size_t n)
 
 /*
  * Send the oldest pages in staging to the sub-hosts, and what is to be
- * dropped there. Gives the lock up meanwhile.
+ * dropped there. Gives the lock up meanwhile. Returns how many pages that
+ * were.
  */
-static void send_out(SmemvEvictor *e)
+static size_t send_out(SmemvEvictor *e)
 {
     SmemvPager *p = e->p;
     uint64_t staged = p->staging.head - p->staging.tail;
-    size_t n;
+    size_t n_drops = p->n_drops, n;
 
     for (unsigned i = 0; i < p->session->n_peers; i++) {
         GArray *empty = e->rounds[i].drops;
 
         e->rounds[i].drops = p->drops[i];
-        p->n_drops -= p->drops[i]->len;
         p->drops[i] = empty;
     }
+    p->n_drops = 0;
     n = assign(e, MIN(staged, SMEMV_BATCH));
     if (!n && staged) {
         warn_report_once("smemv: the sub-hosts have no room left");
@@ -270,21 +276,15 @@ static void send_out(SmemvEvictor *e)
     if (!p->stop) {
         finish_round(e, n);
     }
+    return n + n_drops;
 }
 
-void *smemv_evictor_thread(void *opaque)
+static void *evictor_thread(void *opaque)
 {
-    SmemvPager *p = opaque;
-    SmemvSession *s = p->session;
-    SmemvEvictor e = { .p = p };
+    SmemvEvictor *e = opaque;
+    SmemvPager *p = e->p;
 
-    e.rounds = g_new0(SmemvRound, s->n_peers);
-    for (unsigned i = 0; i < s->n_peers; i++) {
-        smemv_conn_init(&e.rounds[i].conn, s, &s->peers[i]);
-        e.rounds[i].drops = g_array_new(false, false, sizeof(uint64_t));
-    }
-
-    qemu_mutex_lock(&p->lock);
+    QEMU_LOCK_GUARD(&p->lock);
     while (!p->stop) {
         if (smemv_pager_held(p) <= smemv_pager_high(p->limit) &&
             p->n_drops < SMEMV_BATCH) {
@@ -298,17 +298,62 @@ void *smemv_evictor_thread(void *opaque)
             /* Pages linger in staging until it is full. */
             if (!moved || smemv_staging_full(&p->staging) ||
                 smemv_pager_held(p) >= p->limit) {
-                send_out(&e);
+                moved += send_out(e);
+            }
+            if (!moved) {
+                /* All are pinned, or on their way in. */
+                qemu_cond_timedwait(&p->work, &p->lock, STUCK_MS);
             }
         } while (!p->stop &&
                  smemv_pager_held(p) > smemv_pager_low(p->limit));
     }
-    qemu_mutex_unlock(&p->lock);
-
-    for (unsigned i = 0; i < s->n_peers; i++) {
-        smemv_conn_close(&e.rounds[i].conn);
-        g_array_free(e.rounds[i].drops, true);
-    }
-    g_free(e.rounds);
     return NULL;
+}
+
+SmemvEvictor *smemv_evictor_new(SmemvPager *p, Error **errp)
+{
+    SmemvEvictor *e = g_new0(SmemvEvictor, 1);
+    SmemvSession *s = p->session;
+
+    e->p = p;
+    e->rounds = g_new0(SmemvRound, s->n_peers);
+    for (unsigned i = 0; i < s->n_peers; i++) {
+        SmemvRound *r = &e->rounds[i];
+
+        r->drops = g_array_new(false, false, sizeof(uint64_t));
+        smemv_conn_init(&r->conn, s, &s->peers[i]);
+        if (smemv_conn_attach(&r->conn, errp)) {
+            return NULL;
+        }
+    }
+    return e;
+}
+
+bool smemv_evictor_claim(SmemvEvictor *e, Error **errp)
+{
+    /* The first memserver is the arbiter: with its word the VM runs here. */
+    if (smemv_conn_claim(&e->rounds[0].conn, false, errp)) {
+        return false;
+    }
+    for (unsigned i = 1; i < e->p->session->n_peers; i++) {
+        g_autoptr(Error) err = NULL;
+
+        /* One that is not there just now is claimed when it is back. */
+        if (smemv_conn_claim(&e->rounds[i].conn, false, &err)) {
+            warn_report("smemv: %s", error_get_pretty(err));
+            smemv_conn_close(&e->rounds[i].conn);
+        }
+    }
+    return true;
+}
+
+void smemv_evictor_start(SmemvEvictor *e)
+{
+    qemu_thread_create(&e->thread, "smemv-evict", evictor_thread, e,
+                       QEMU_THREAD_JOINABLE);
+}
+
+void smemv_evictor_join(SmemvEvictor *e)
+{
+    qemu_thread_join(&e->thread);
 }

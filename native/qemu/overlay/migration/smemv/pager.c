@@ -13,6 +13,7 @@
 #include "migration/blocker.h"
 #include "system/system.h"
 #include "client.h"
+#include "evictor.h"
 #include "smemv.h"
 #include "trace.h"
 
@@ -365,15 +366,14 @@ static void pager_exit(Notifier *n, void *data)
         return;
     }
     if (p->may_evict) {
-        qemu_thread_join(&p->evictor);
+        smemv_evictor_join(p->evictor);
         smemv_session_close(p->session);
     }
 }
 
-SmemvPager *smemv_pager_start(SmemvSession *session, SmemvPageMap *map,
-                              uint64_t limit, Error **errp)
+SmemvPager *smemv_pager_new(SmemvSession *session, SmemvPageMap *map,
+                            uint64_t limit, Error **errp)
 {
-    /* On a failure the process ends: nothing is undone here. */
     SmemvPager *p = g_new0(SmemvPager, 1);
     size_t staging = MIN(MAX(limit / 128, 2 * SMEMV_BATCH), 4096);
 
@@ -394,40 +394,39 @@ SmemvPager *smemv_pager_start(SmemvSession *session, SmemvPageMap *map,
         error_setg(errp, "cannot open userfaultfd");
         return NULL;
     }
-    if (!smemv_staging_init(&p->staging, p->uffd, staging, errp) ||
-        !take_over_ram(p, errp)) {
+    if (!smemv_staging_init(&p->staging, p->uffd, staging, errp)) {
         return NULL;
     }
-    trace_smemv_pager_start(limit);
     for (unsigned i = 0; i < SMEMV_FAULT_THREADS; i++) {
-        SmemvFaultThread *t = fault_thread_new(p, errp);
-
-        if (!t) {
+        p->fault_threads[i] = fault_thread_new(p, errp);
+        if (!p->fault_threads[i]) {
             return NULL;
         }
-        qemu_thread_create(&p->fault_threads[i], "smemv-fault", fault_thread,
-                           t, QEMU_THREAD_DETACHED);
     }
-    return p;
+    p->evictor = smemv_evictor_new(p, errp);
+    return p->evictor ? p : NULL;
+}
+
+bool smemv_pager_start(SmemvPager *p, Error **errp)
+{
+    if (!take_over_ram(p, errp)) {
+        return false;
+    }
+    trace_smemv_pager_start(p->limit);
+    for (unsigned i = 0; i < SMEMV_FAULT_THREADS; i++) {
+        QemuThread thread;
+
+        qemu_thread_create(&thread, "smemv-fault", fault_thread,
+                           p->fault_threads[i], QEMU_THREAD_DETACHED);
+    }
+    return true;
 }
 
 bool smemv_pager_claim(SmemvPager *p, Error **errp)
 {
-    SmemvSession *s = p->session;
-
-    /* The first memserver is the arbiter: with its word the VM runs here. */
-    if (smemv_session_claim(s, &s->peers[0], false, errp)) {
+    if (!smemv_evictor_claim(p->evictor, errp)) {
         return false;
     }
-    for (unsigned i = 1; i < s->n_peers; i++) {
-        g_autoptr(Error) err = NULL;
-
-        /* One that is not there just now is claimed when it is back. */
-        if (smemv_session_claim(s, &s->peers[i], false, &err)) {
-            warn_report("smemv: %s", error_get_pretty(err));
-        }
-    }
-
     error_setg(&p->migration_blocker, "the VM's memory is on sub-hosts: moving "
                "it again is not supported yet");
     if (migrate_add_blocker(&p->migration_blocker, errp)) {
@@ -438,8 +437,7 @@ bool smemv_pager_claim(SmemvPager *p, Error **errp)
 
     QEMU_LOCK_GUARD(&p->lock);
     p->may_evict = true;
-    qemu_thread_create(&p->evictor, "smemv-evict", smemv_evictor_thread, p,
-                       QEMU_THREAD_JOINABLE);
+    smemv_evictor_start(p->evictor);
     return true;
 }
 

@@ -25,8 +25,8 @@ typedef struct SmemvPager {
     SmemvSession *session;
     int uffd;
     int stop_fd;                 /* an eventfd that tells threads to end */
-    QemuThread fault_threads[SMEMV_FAULT_THREADS];
-    QemuThread evictor;
+    struct SmemvFaultThread *fault_threads[SMEMV_FAULT_THREADS];
+    struct SmemvEvictor *evictor;
     Notifier exit_notifier;
     Error *migration_blocker;
 
@@ -67,20 +67,21 @@ static inline uint64_t smemv_pager_low(uint64_t limit)
 bool smemv_pager_supported(Error **errp);
 
 /*
- * Take over the guest's RAM, as @map says, with @limit pages resident at the
- * most: pages come in from now on. @session and @map become the pager's.
+ * A pager that is connected to each sub-host, for a VM that will have @limit
+ * pages resident at the most. What takes time is done here, before the
+ * switch-over. NULL on an error: this process can but end then.
  */
-SmemvPager *smemv_pager_start(SmemvSession *session, SmemvPageMap *map,
-                              uint64_t limit, Error **errp);
+SmemvPager *smemv_pager_new(SmemvSession *session, SmemvPageMap *map,
+                            uint64_t limit, Error **errp);
+
+/* Take over the guest's RAM, as the map says: pages come in from now on. */
+bool smemv_pager_start(SmemvPager *p, Error **errp);
 
 /* Claim the session; pages may go out from now on. */
 bool smemv_pager_claim(SmemvPager *p, Error **errp);
 
 /* Change the limit, in pages. */
 bool smemv_pager_set_limit(SmemvPager *p, uint64_t limit, Error **errp);
-
-/* evictor.c: the thread, with the pager as its argument. */
-void *smemv_evictor_thread(void *opaque);
 
 /*
  * Pages held here. Wants the lock. Staging is part of it: of a page that was

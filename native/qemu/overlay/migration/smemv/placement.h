@@ -15,7 +15,8 @@
  */
 typedef struct SmemvPlacement {
     unsigned n_peers;
-    uint64_t *ends;              /* first page beyond main host, sub-host 0, … */
+    /* The first page beyond those of the main host, sub-host 0, ... */
+    uint64_t *ends;
 } SmemvPlacement;
 
 /* Place @pages pages of which @main_pages stay on the main host. */

@@ -80,48 +80,32 @@ char *smemv_session_id(const SmemvSession *s)
 
 bool smemv_session_open(SmemvSession *s, Error **errp)
 {
-    for (unsigned i = 0; i < s->n_peers; i++) {
-        g_autofree SmemvConn *c = g_new(SmemvConn, 1);
-        int ret;
+    g_autofree SmemvConn *conns = g_new(SmemvConn, s->n_peers);
+    int ret = 0;
 
-        smemv_conn_init(c, s, &s->peers[i]);
-        ret = smemv_conn_open(c, errp);
-        smemv_conn_close(c);
-        if (ret) {
-            /* Also the failed one: its memserver may have done it. */
-            smemv_session_close(s);
-            return false;
-        }
-        trace_smemv_session_open(s->peers[i].name, s->peers[i].share);
+    for (unsigned i = 0; i < s->n_peers; i++) {
+        smemv_conn_init(&conns[i], s, &s->peers[i]);
+        ret = ret ? ret : smemv_conn_send_open(&conns[i], errp);
     }
-    return true;
+    for (unsigned i = 0; i < s->n_peers; i++) {
+        ret = ret ? ret : smemv_conn_await_open(&conns[i], errp);
+        smemv_conn_close(&conns[i]);
+        trace_smemv_session_open(s->peers[i].name, s->peers[i].share, ret);
+    }
+    if (ret) {
+        /* All of them: also one that was not answered may be open. */
+        smemv_session_close(s);
+    }
+    return !ret;
 }
 
-int smemv_session_claim(SmemvSession *s, SmemvPeer *peer, bool renew,
-                        Error **errp)
+int smemv_session_claim(SmemvSession *s, Error **errp)
 {
     g_autofree SmemvConn *c = g_new(SmemvConn, 1);
-    uint64_t epoch;
     int ret;
 
-    WITH_QEMU_LOCK_GUARD(&peer->lock) {
-        if (renew && !peer->claiming) {
-            qemu_guest_getrandom_nofail(peer->holder, sizeof(peer->holder));
-        }
-        /* Until it has succeeded, a repetition is the same claim. */
-        peer->claiming = true;
-    }
-    smemv_conn_init(c, s, peer);
-    ret = smemv_conn_attach(c, errp);
-    if (!ret) {
-        ret = smemv_conn_claim(c, &epoch, errp);
-    }
-    if (!ret) {
-        QEMU_LOCK_GUARD(&peer->lock);
-        peer->epoch = epoch;
-        peer->claiming = false;
-        trace_smemv_session_claim(peer->name, epoch);
-    }
+    smemv_conn_init(c, s, &s->peers[0]);
+    ret = smemv_conn_claim(c, false, errp);
     smemv_conn_close(c);
     return ret;
 }

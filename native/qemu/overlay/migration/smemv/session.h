@@ -65,16 +65,10 @@ void smemv_holder(uint8_t *holder);
 bool smemv_session_open(SmemvSession *s, Error **errp);
 
 /*
- * Claim the session on @peer, so that no other process may write.
- *
- * With @renew as a new holder: then nothing that older connections of this
- * process have sent, and that was not answered, is done any more.
- *
- * Returns a status of the protocol, or -1 when @peer could not be asked; the
- * claim may be made again then, whether it was heard or not.
+ * Claim the session on the first peer, the arbiter, on a connection of its
+ * own. Returns as smemv_conn_claim().
  */
-int smemv_session_claim(SmemvSession *s, SmemvPeer *peer, bool renew,
-                        Error **errp);
+int smemv_session_claim(SmemvSession *s, Error **errp);
 
 /*
  * Whether this process has changed epoch or holder on @peer since @epoch, or

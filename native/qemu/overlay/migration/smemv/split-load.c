@@ -20,6 +20,7 @@ static struct {
     SmemvSession *session;       /* NULL while no split VM is loading */
     SmemvPageMap *map;
     uint64_t limit;              /* pages */
+    SmemvPager *pager;           /* ready, and not started yet */
 } load;
 
 bool smemv_is_loading(void)
@@ -132,8 +133,12 @@ static bool get_setup(QEMUFile *f, Error **errp)
                    "discard guest memory");
         return false;
     }
-    return get_session(f, errp) && get_blocks(f, errp) &&
-           smemv_pager_supported(errp) && empty_blocks(errp);
+    if (!get_session(f, errp) || !get_blocks(f, errp) ||
+        !smemv_pager_supported(errp) || !empty_blocks(errp)) {
+        return false;
+    }
+    load.pager = smemv_pager_new(load.session, load.map, load.limit, errp);
+    return load.pager;
 }
 
 static bool get_run(QEMUFile *f, Error **errp)
@@ -142,7 +147,7 @@ static bool get_run(QEMUFile *f, Error **errp)
     uint32_t n = qemu_get_be32(f);
     uint8_t place = qemu_get_byte(f);
 
-    if (!load.session || page > load.map->pages ||
+    if (!load.pager || page > load.map->pages ||
         n > load.map->pages - page ||
         place >= SMEMV_REMOTE + load.session->n_peers) {
         error_setg(errp, "a run of %u pages from 0x%" PRIx64 " in place %u",
@@ -180,9 +185,8 @@ static bool check_counts(QEMUFile *f, uint64_t *counts, Error **errp)
 static bool get_done(QEMUFile *f, Error **errp)
 {
     uint64_t counts[256] = { 0 };
-    SmemvPager *pager;
 
-    if (!load.session) {
+    if (!load.pager) {
         error_setg(errp, "no set-up before the end");
         return false;
     }
@@ -191,11 +195,11 @@ static bool get_done(QEMUFile *f, Error **errp)
     }
     trace_smemv_load_done(counts[SMEMV_MAIN], counts[SMEMV_ZERO]);
 
-    pager = smemv_pager_start(load.session, load.map, load.limit, errp);
-    if (!pager) {
+    if (!smemv_pager_start(load.pager, errp)) {
         return false;
     }
-    smemv_set_pager(pager);
+    smemv_set_pager(load.pager);
+    load.pager = NULL;
     return true;
 }
 
@@ -240,6 +244,10 @@ int smemv_claim_incoming(int ret)
     if (ret < 0 || !load.session) {
         return ret;
     }
+    if (!pager) {
+        error_report("smemv: the stream ended without the end of the page map");
+        return -EINVAL;
+    }
     if (!smemv_pager_claim(pager, &err)) {
         error_reportf_err(err, "smemv: the VM does not run here: ");
         return -EPERM;
@@ -250,7 +258,6 @@ int smemv_claim_incoming(int ret)
 int smemv_load_cleanup(void *opaque)
 {
     /* Session and map are the pager's by now, or this process ends. */
-    load.session = NULL;
-    load.map = NULL;
+    memset(&load, 0, sizeof(load));
     return 0;
 }

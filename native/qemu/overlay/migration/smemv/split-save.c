@@ -306,14 +306,12 @@ int smemv_save_complete(QEMUFile *f, void *opaque)
 bool smemv_may_resume(void)
 {
     g_autoptr(Error) err = NULL;
-    SmemvPeer *arbiter;
     int ret;
 
     if (!save.map || !save.handed_over) {
         return true;
     }
-    arbiter = &save.session->peers[0];
-    ret = smemv_session_claim(save.session, arbiter, false, &err);
+    ret = smemv_session_claim(save.session, &err);
     if (!ret) {
         return true;
     }

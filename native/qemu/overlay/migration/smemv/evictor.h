@@ -1,0 +1,28 @@
+/*
+ * Evictor: pages out.
+ *
+ * One thread, with a connection of its own to each sub-host. It keeps the
+ * pages held here under the pager's limit, ahead of need.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#ifndef SMEMV_EVICTOR_H
+#define SMEMV_EVICTOR_H
+
+#include "pager.h"
+
+typedef struct SmemvEvictor SmemvEvictor;
+
+/* An evictor that is attached to each sub-host; NULL on an error. */
+SmemvEvictor *smemv_evictor_new(SmemvPager *p, Error **errp);
+
+/* Claim the session: false where another process has. */
+bool smemv_evictor_claim(SmemvEvictor *e, Error **errp);
+
+/* Start the thread; the session must be claimed. */
+void smemv_evictor_start(SmemvEvictor *e);
+
+/* Wait until the thread has seen that the pager stops. */
+void smemv_evictor_join(SmemvEvictor *e);
+
+#endif

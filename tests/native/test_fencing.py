@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Two main hosts and one session: only the holder changes anything."""
+from __future__ import annotations
+
+import threading
+
+import wire_client as wire
+from wire_client import page_of
+
+
+def test_a_second_main_reads_but_does_not_write(memserver, session):
+    second = session.other_main()
+    with memserver.attached(session) as old, memserver.connect() as new:
+        old.put(0, [page_of(1)])
+        assert new.attach(second).value == 1
+        assert new.pages(0) == [page_of(1)]
+        assert new.put(0, [page_of(2)]).status == wire.STALE
+        assert new.drop(0).status == wire.STALE
+        assert new.reserve(1).status == wire.STALE
+        assert new.close(second).status == wire.STALE
+        assert old.pages(0) == [page_of(1)]
+
+
+def test_claim_makes_the_second_main_the_holder_everywhere(memserver, session):
+    second = session.other_main()
+    with memserver.attached(session) as old, memserver.connect() as new, memserver.connect() as more:
+        old.put(0, [page_of(1)])
+        new.attach(second)
+        more.attach(second)
+        assert new.claim(1).value == 2
+        assert new.put(0, [page_of(2)]).status == wire.OK
+        assert more.put(1, [page_of(3)]).status == wire.OK, 'all connections of the holder at once'
+        assert more.pages(0, 2) == [page_of(2), page_of(3)]
+        for refused in (old.put(0, [page_of(9)]), old.get(0), old.drop(0), old.reserve(1), old.close(session)):
+            assert refused.status == wire.STALE
+        assert new.pages(0) == [page_of(2)]
+
+
+def test_of_two_claims_one_wins(memserver, session):
+    second = session.other_main()
+    with memserver.attached(session) as old, memserver.connect() as new:
+        new.attach(second)
+        results = {}
+
+        def claim(name, connection):
+            results[name] = connection.claim(1).status
+
+        threads = [threading.Thread(target=claim, args=who) for who in (('old', old), ('new', new))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(results.values()) == [wire.OK, wire.STALE]
+        winner, loser = (old, new) if results['old'] == wire.OK else (new, old)
+        assert winner.put(0, [page_of(1)]).status == wire.OK
+        assert loser.put(0, [page_of(2)]).status == wire.STALE
+
+
+def test_the_source_may_claim_for_itself(memserver, session):
+    second = session.other_main()
+    with memserver.attached(session) as old, memserver.connect() as new:
+        new.attach(second)
+        assert old.claim(1).value == 2
+        assert old.put(0, [page_of(1)]).status == wire.OK
+        assert new.claim(1).status == wire.STALE
+        assert new.get(0).status == wire.STALE
+        assert new.attach(second, epoch=1).status == wire.STALE
+        assert new.attach(second, epoch=2).status == wire.OK
+        assert new.pages(0) == [page_of(1)]
+
+
+def test_a_loser_keeps_no_way_back(memserver, session):
+    """An older holder that attaches anew with the older epoch is refused; its old attachment stays stale."""
+    with memserver.attached(session) as old, memserver.connect() as new:
+        new.attach(session.other_main())
+        new.claim(1)
+        assert old.attach(session, epoch=1).status == wire.STALE
+        assert old.put(0, [page_of(1)]).status == wire.STALE
+
+
+def test_open_by_the_older_holder_is_anothers(memserver, session):
+    second = session.other_main()
+    with memserver.attached(session, reserve=16) as old, memserver.connect() as new:
+        new.attach(second)
+        new.claim(1)
+        assert old.open(session, 16).status == wire.EXISTS
+        assert new.open(second, 16).value == 2
+
+
+def test_a_put_that_was_half_sent_before_the_claim_changes_nothing(memserver, session):
+    put = wire.request(wire.PUT, 2, 77, 0, wire.put_payload([page_of(8), page_of(9)]))
+    with memserver.attached(session) as old, memserver.connect() as new:
+        old.put(0, [page_of(1), page_of(1)])
+        new.attach(session.other_main())
+        old.send(put[:-1])
+        assert new.claim(1).status == wire.OK
+        old.send(put[-1:])
+        assert old.receive().status == wire.STALE
+        assert new.pages(0, 2) == [page_of(1), page_of(1)]
+
+
+def test_after_the_claim_nothing_of_the_older_holder_arrives(memserver, session):
+    """Old mains write as fast as they can on several connections; from CLAIM on the pages stand still."""
+    second = session.other_main()
+    with memserver.attached(session) as first, memserver.connect() as new:
+        olds = [first, memserver.connect(), memserver.connect()]
+        for old in olds[1:]:
+            assert old.attach(session).status == wire.OK
+        new.attach(second)
+        started = threading.Barrier(len(olds) + 1)
+
+        def write(connection, number):
+            started.wait()
+            for version in range(100000):
+                status = connection.put(0, [page_of(number << 32 | version)] * 16).status
+                if status == wire.STALE:
+                    return
+                assert status == wire.OK
+
+        threads = [threading.Thread(target=write, args=(old, i)) for i, old in enumerate(olds)]
+        for thread in threads:
+            thread.start()
+        started.wait()
+        while new.pages(0) == [None]:
+            pass
+        assert new.claim(1).status == wire.OK
+        frozen = new.pages(0, 16)
+        for thread in threads:
+            thread.join()
+        assert new.pages(0, 16) == frozen
+        assert len(set(frozen)) == 1, 'a PUT is there as a whole, or not at all'
+        for old in olds[1:]:
+            old.socket.close()

@@ -1,0 +1,72 @@
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import pytest
+from ansible_collections.smemv.kvm.plugins.module_utils.errors import Refused
+from ansible_collections.smemv.kvm.plugins.module_utils.layout import divide, remote_need
+from ansible_collections.smemv.kvm.plugins.module_utils.sizes import GIB, MIB, PAGE
+from hypothesis import given
+from hypothesis import strategies as st
+
+rooms = st.dictionaries(
+    st.sampled_from([f"host-{number}" for number in range(12)]),
+    st.integers(min_value=0, max_value=1 << 42),
+    min_size=1,
+)
+pages = st.integers(min_value=0, max_value=1 << 30)
+
+
+@given(st.integers(min_value=1, max_value=1 << 30), st.integers(min_value=1, max_value=1 << 30))
+def test_the_need_is_what_the_main_host_may_not_count_on(memory_pages, limit_pages):
+    memory, limit = memory_pages * PAGE, limit_pages * PAGE
+    need = remote_need(memory, limit)
+    assert need % PAGE == 0
+    assert 16 * need >= 16 * memory - 15 * limit
+    assert need == 0 or need - PAGE < memory - limit // 16 * 15
+
+
+def test_the_need_of_two_gibibytes_with_one_at_the_main_host():
+    assert remote_need(2 * GIB, GIB) == 1088 * MIB
+
+
+@given(rooms, pages)
+def test_a_plan_fits_exactly_or_is_refused_rightly(room, need_pages):
+    need = need_pages * PAGE
+    whole = sum(size // PAGE * PAGE for size in room.values())
+    try:
+        shares = divide(need, room)
+    except Refused as refused:
+        assert need > whole
+        assert {host for host, _reason in refused.reasons} == set(room)
+        return
+    assert need <= whole
+    assert sum(shares.values()) == need
+    assert set(shares) == set(room)
+    for host, share in shares.items():
+        assert share % PAGE == 0
+        assert 0 <= share <= room[host]
+
+
+@given(rooms, pages)
+def test_shares_are_in_proportion_to_the_room(room, need_pages):
+    total = sum(size // PAGE for size in room.values())
+    wanted = min(need_pages, total)
+    shares = divide(wanted * PAGE, room)
+    for host, share in shares.items():
+        exact = wanted * (room[host] // PAGE) / total if total else 0
+        assert abs(share // PAGE - exact) <= 1
+
+
+def test_equal_rooms_have_equal_shares():
+    assert divide(1088 * MIB, {"host-3": 2 * GIB, "host-4": 2 * GIB}) == {"host-3": 544 * MIB, "host-4": 544 * MIB}
+
+
+def test_a_refusal_says_what_each_host_has():
+    with pytest.raises(Refused) as refused:
+        divide(GIB, {"host-3": 100 * MIB, "host-4": 200 * MIB})
+    together = "and 1024MiB are wanted of all sub-hosts together, which have 300MiB"
+    assert refused.value.reasons == [
+        ("host-3", f"its memserver has room for 100MiB, {together}"),
+        ("host-4", f"its memserver has room for 200MiB, {together}"),
+    ]
