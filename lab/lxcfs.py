@@ -32,6 +32,10 @@ def ensure(lab: str) -> None:
 
 
 def remove(lab: str) -> None:
-    """Stop it; it ends by itself when it is unmounted."""
+    """Stop it: it ends by itself when it is unmounted, and takes its pid file along."""
+    pid_file = STATE / lab / "lxcfs.pid"
+    pid = pid_file.read_text().strip() if pid_file.exists() else ""
     if os.path.ismount(folder(lab)):
         run("umount", folder(lab))
+    while pid and pid_file.exists() and os.path.exists(f"/proc/{pid}"):
+        time.sleep(0.02)
