@@ -13,6 +13,7 @@
 #include "smemv-wire.h"
 #include "worker.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,15 +81,27 @@ static bool read_answers(int fd)
     return n != 0;
 }
 
+/* What has come of @events; it must come within 10 s. */
+static short wait_for(int fd, short events)
+{
+    struct pollfd poll_fd = { .fd = fd, .events = events };
+    int ready;
+
+    do {
+        ready = poll(&poll_fd, 1, 10000);
+    } while (ready < 0 && errno == EINTR); /* the fuzzer's own alarm */
+    insist(ready == 1);
+    return poll_fd.revents;
+}
+
 /* Sends all, reading meanwhile. Returns false if the peer has had enough. */
 static bool send_all(int fd, const uint8_t *data, size_t size, size_t piece)
 {
     while (size) {
-        struct pollfd poll_fd = { .fd = fd, .events = POLLIN | POLLOUT };
+        short events = wait_for(fd, POLLIN | POLLOUT);
         ssize_t n;
 
-        insist(poll(&poll_fd, 1, 10000) == 1);
-        if (poll_fd.revents & POLLIN && !read_answers(fd)) {
+        if (events & POLLIN && !read_answers(fd)) {
             return false;
         }
         n = send(fd, data, size < piece ? size : piece,
@@ -96,7 +109,7 @@ static bool send_all(int fd, const uint8_t *data, size_t size, size_t piece)
         if (n > 0) {
             data += n;
             size -= (size_t)n;
-        } else if (poll_fd.revents & (POLLHUP | POLLERR)) {
+        } else if (events & (POLLHUP | POLLERR)) {
             return false;
         }
     }
@@ -158,9 +171,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     goes_on = send_all(fd, data + 1, size - 1, data[0] & 4 ? PIECE : size);
     shutdown(fd, SHUT_WR);
     while (goes_on) {
-        struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
-
-        insist(poll(&poll_fd, 1, 10000) == 1);
+        wait_for(fd, POLLIN);
         goes_on = read_answers(fd);
     }
     insist(answers_size == 0);
