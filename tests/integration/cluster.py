@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A lab whose hosts the collection has prepared, and plays and modules on it."""
+
 from __future__ import annotations
 
 import json
@@ -59,24 +60,33 @@ class Cluster(CliLab):
 
     def play(self, name: str, *args: str, **variables) -> Play:
         """Run a playbook of the collection to its end."""
-        done = subprocess.run(self._playbook(name, args, variables), cwd=CHECKOUT, stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-        return Play(done.returncode, done.stdout)
+        process = self.begin(name, *args, **variables)
+        output, _none = process.communicate()
+        return Play(process.returncode, output)
 
     def begin(self, name: str, *args: str, **variables) -> subprocess.Popen:
         """Begin a playbook, in a process group of its own."""
-        return subprocess.Popen(self._playbook(name, args, variables), cwd=CHECKOUT, stdin=subprocess.DEVNULL,
-                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+        return subprocess.Popen(
+            self._playbook(name, args, variables),
+            cwd=CHECKOUT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
 
     def _playbook(self, name, args, variables):
         return self.command("ansible-playbook", f"playbooks/{name}", *args, "--extra-vars", json.dumps(variables))
 
     def module(self, hosts: str, name: str, *options: str, **args) -> dict[str, dict]:
-        """Run a module of the collection; by host what it returned."""
+        """Run a module, by its short name one of the collection's; by host what it returned."""
+        name = name if "." in name else f"smemv.kvm.{name}"
         with tempfile.TemporaryDirectory() as folder:
-            subprocess.run(self.command("ansible", hosts, "--module-name", name if "." in name else f"smemv.kvm.{name}", "--args",
-                                        json.dumps(args), "--tree", folder, *options),
-                           cwd=CHECKOUT, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+            words = ["ansible", hosts, "--module-name", name, "--args", json.dumps(args), "--tree", folder, *options]
+            subprocess.run(
+                self.command(*words), cwd=CHECKOUT, stdin=subprocess.DEVNULL, capture_output=True, check=False
+            )
             return {path.name: json.loads(path.read_text()) for path in Path(folder).iterdir()}
 
     def lay_guest(self) -> None:

@@ -1,15 +1,25 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One lab of four hosts for all these tests, prepared by site.yml, and a VM on it."""
+
 from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
 from tests.integration.cluster import GUEST, Cluster, wait_for
 
+SECONDS = 600
 REQUEST = {"vm": "big", "destination_host": "host-2", "sub_hosts": ["host-3", "host-4"], "main_memory": "256MiB"}
+
+
+def pytest_collection_modifyitems(items):
+    """The first test of all may have to wait for QEMU to be built; a test's own time is limited all the same."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(SECONDS, func_only=True))
 
 
 @pytest.fixture(scope="session")
@@ -51,8 +61,11 @@ def vm(cluster, configuration):
 
 def clear(cluster):
     """No VM and no session on any host."""
-    for module, args in (("vm_incoming", {"name": "big", "state": "absent"}), ("vm_release", {"name": "big"}),
-                         ("vm", {"name": "big", "state": "absent", "shutdown_timeout": 0})):
+    for module, args in (
+        ("vm_incoming", {"name": "big", "state": "absent"}),
+        ("vm_release", {"name": "big"}),
+        ("vm", {"name": "big", "state": "absent", "shutdown_timeout": 0}),
+    ):
         cluster.module("kvm_hosts", module, **args)
     cluster.module("memservers", "memserver_session", vm="big")
     cluster.module("kvm_hosts", "ansible.builtin.file", path="/var/log/smemv/big.console.log", state="absent")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What migrate_large_vm.yml refuses before anything is touched: one sentence that names the host and what is missing."""
+"""What migrate_large_vm.yml refuses before anything is touched: one sentence names the host and what is missing."""
+
 from __future__ import annotations
 
 import pytest
@@ -87,7 +88,7 @@ def test_memservers_with_too_little_room(cluster, refused):
     try:
         message = refused()
         for host in REQUEST["sub_hosts"]:
-            assert f"{host}: its memserver has room for 64MiB, and 272MiB are wanted of all sub-hosts together" in message
+            assert f"{host}: its memserver has room for 64MiB, and 272MiB are wanted of all sub-hosts" in message
     finally:
         for host in REQUEST["sub_hosts"]:
             with_capacity(cluster, host, "half")

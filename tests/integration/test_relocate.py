@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """migrate_large_vm.yml: what it does, what it leaves, and that it does nothing twice."""
+
 from __future__ import annotations
 
 from tests.integration.cluster import wait_for

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """site.yml: what it leaves on a host, asked from systemd, and that it does nothing twice."""
+
 from __future__ import annotations
 
 import pytest
@@ -29,8 +30,15 @@ def test_the_memserver_is_sandboxed(cluster):
 
 
 def test_every_vm_is_sandboxed(cluster):
-    wanted = {"Restart": "no", "NoNewPrivileges": "yes", "ProtectSystem": "strict", "PrivateTmp": "yes",
-              "RestrictSUIDSGID": "yes", "LockPersonality": "yes", "DevicePolicy": "closed"}
+    wanted = {
+        "Restart": "no",
+        "NoNewPrivileges": "yes",
+        "ProtectSystem": "strict",
+        "PrivateTmp": "yes",
+        "RestrictSUIDSGID": "yes",
+        "LockPersonality": "yes",
+        "DevicePolicy": "closed",
+    }
     shown = properties(cluster, "smemv-vm-any", *wanted, "CapabilityBoundingSet")
     assert set(shown.pop("CapabilityBoundingSet").split()) == {"cap_dac_override", "cap_sys_ptrace"}
     assert shown == wanted

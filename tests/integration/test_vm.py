@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The module vm on a real host: each state four ways."""
+
 from __future__ import annotations
 
 import pytest
@@ -16,14 +17,19 @@ def no_vm(cluster):
 
 def ways(cluster, **args):
     """Check, run, check again, run again: what each returned."""
-    return [cluster.module("host-1", "vm", *options, **args)["host-1"] for options in (["--check"], [], ["--check"], [])]
+    modes = ["--check"], [], ["--check"], []
+    return [cluster.module("host-1", "vm", *mode, **args)["host-1"] for mode in modes]
 
 
 def test_four_ways_through_its_life(cluster, configuration, no_vm):
     quick = {"shutdown_timeout": 0}
-    for state, active, actions in (("stopped", "inactive", ["define"]), ("running", "active", ["start"]),
-                                   ("stopped", "inactive", ["stop"]), ("running", "active", ["start"]),
-                                   ("absent", "inactive", ["stop", "remove"])):
+    for state, active, actions in (
+        ("stopped", "inactive", ["define"]),
+        ("running", "active", ["start"]),
+        ("stopped", "inactive", ["stop"]),
+        ("running", "active", ["start"]),
+        ("absent", "inactive", ["stop", "remove"]),
+    ):
         answers = ways(cluster, **{**configuration, **quick, "state": state})
         assert [answer["changed"] for answer in answers] == [True, True, False, False], state
         assert answers[0]["actions"] == answers[1]["actions"] == actions
