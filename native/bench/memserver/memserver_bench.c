@@ -11,7 +11,7 @@
  *
  * SPDX-License-Identifier: GPL-3.0-or-later
  */
-#include "../wire/smemv-wire.h"
+#include "../../wire/smemv-wire.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
