@@ -159,6 +159,20 @@ def test_memory_is_there_when_it_is_promised_and_given_back(memserver, session):
         assert committed(memserver) == 0
 
 
+def test_close_gives_memory_back_while_a_put_is_half_sent(memserver, session):
+    put = wire.request(wire.PUT, 256, 5, 0, wire.put_payload([page_of(2)] * 256))
+    with memserver.attached(session, 3000) as c, memserver.connect() as slow:
+        slow.attach(session)
+        slow.send(put[:400000])
+        assert c.close(session).status == wire.OK
+        assert committed(memserver) == 0
+        assert c.open(session, 10).status == wire.OK
+        slow.send(put[400000:])
+        assert slow.receive().status == wire.NO_SESSION
+        assert slow.attach(session).status == wire.OK
+        assert slow.pages(0) == [None]
+
+
 def limit_memory(memserver, limit: str) -> None:
     """A limit on the size of files stands for a host that is full: fallocate() fails either way."""
     subprocess.run(["prlimit", f"--pid={memserver.process.pid}", f"--fsize={limit}:unlimited"], check=True)

@@ -132,6 +132,29 @@ def test_half_a_put_holds_up_nobody(memserver, session):
         assert c.pages(0, 256) == [page_of(2)] * 256
 
 
+def test_many_half_puts_hold_up_nobody(memserver, session):
+    """Not in a session that is full either, where a PUT needs slots beyond the reservation."""
+    pages = [page_of(2)] * 256
+    put = wire.request(wire.PUT, 256, 5, 0, wire.put_payload(pages))
+    with memserver.attached(session, reserve=256) as c:
+        assert c.put(0, [page_of(1)] * 256).status == wire.OK
+        slow = [memserver.connect() for _ in range(20)]
+        for one in slow:
+            one.attach(session)
+            one.send(put[:500000])
+        for version in range(3, 6):
+            assert c.put(0, [page_of(version)] * 256).status == wire.OK
+            assert c.pages(0, 256) == [page_of(version)] * 256
+        for one in slow[::2]:
+            one.socket.close()
+        for one in slow[1::2]:
+            one.send(put[500000:])
+            assert one.receive().status == wire.OK
+            one.socket.close()
+        assert c.pages(0, 256) == pages
+        assert c.stat()["used"] == 256
+
+
 def test_a_large_session_is_opened_beside_the_others(start, session):
     """Committing gigabytes takes its time, but not the time of those who page."""
     memserver = start(capacity=2 << 30, workers=1)
