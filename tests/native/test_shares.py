@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import contextlib
 import pathlib
+import re
 import resource
 import socket
 import statistics
+import threading
 import time
 
 import pytest
@@ -153,6 +155,23 @@ def test_many_half_puts_hold_up_nobody(memserver, session):
             one.socket.close()
         assert c.pages(0, 256) == pages
         assert c.stat()["used"] == 256
+
+
+def test_a_flood_of_refusals_is_no_flood_of_lines(memserver, session):
+    count = 30000
+    with memserver.attached(session) as c:
+        flood = b"".join(wire.request(wire.CLAIM, 0, tag, 77) for tag in range(count))
+        sender = threading.Thread(target=c.send, args=(flood,))
+        sender.start()
+        for _ in range(count):
+            assert c.receive().status == wire.STALE
+        sender.join()
+        time.sleep(1.1)  # so that a line may be logged again
+        c.claim(78)
+    lines = [line for line in memserver.log.read_text().splitlines() if "CLAIM" in line]
+    assert 10 < len(lines) < 300
+    unlogged = [int(number) for line in lines for number in re.findall(r"and (\d+) before it", line)]
+    assert len(lines) + sum(unlogged) == count + 1
 
 
 def test_a_large_session_is_opened_beside_the_others(start, session):
