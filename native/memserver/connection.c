@@ -12,11 +12,11 @@
 #include "connection.h"
 
 #include "buffer.h"
-#include "log.h"
 #include "request.h"
 #include "worker.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -104,17 +104,34 @@ static bool ends_connection(enum smemv_wire_status status)
            status == SMEMV_WIRE_NO_VERSION || status == SMEMV_WIRE_INTERNAL;
 }
 
+static void log_refusal(struct connection *c,
+                        const struct smemv_wire_request *r,
+                        enum smemv_wire_status status, const char *text)
+{
+    const struct session *session = c->attachment.session;
+    char others[64] = "";
+    unsigned unlogged;
+
+    if (!log_allows(&c->log_limit, &unlogged)) {
+        return;
+    }
+    if (unlogged) {
+        snprintf(others, sizeof(others), "; and %u before it", unlogged);
+    }
+    log_line(status == SMEMV_WIRE_INTERNAL ? LOG_ERR : LOG_WARNING,
+             "%s: %s tag %u refused: %s: %s%s%s%s", c->peer,
+             smemv_wire_opcode_name(r->opcode), r->tag,
+             smemv_wire_status_name(status), text,
+             session ? "; session " : "", session ? session->name : "",
+             others);
+}
+
 void connection_refuse(struct connection *c, const struct smemv_wire_request *r,
                        enum smemv_wire_status status, const char *text)
 {
-    const struct session *session = c->attachment.session;
     size_t length = strlen(text);
 
-    log_line(status == SMEMV_WIRE_INTERNAL ? LOG_ERR : LOG_WARNING,
-             "%s: %s tag %u refused: %s: %s%s%s", c->peer,
-             smemv_wire_opcode_name(r->opcode), r->tag,
-             smemv_wire_status_name(status), text,
-             session ? "; session " : "", session ? session->name : "");
+    log_refusal(c, r, status, text);
     memcpy(connection_payload(c), text, length);
     queue(c, r, status, length, 0);
     if (ends_connection(status)) {

@@ -8,6 +8,7 @@
 
 #include "../wire/smemv-wire.h"
 #include "jobs.h"
+#include "log.h"
 #include "peers.h"
 #include "session.h"
 
@@ -33,6 +34,7 @@ struct connection {
     enum connection_state state;
     time_t deadline; /* for HELLO, and while it lingers; else 0 */
     struct attachment attachment;
+    struct log_limit log_limit;
 
     /* What came in and was not worked on yet: in[in_start .. in_end). */
     uint8_t *in; /* a buffer, or NULL */

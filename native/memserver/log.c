@@ -9,6 +9,25 @@
 #include <stdio.h>
 #include <unistd.h>
 
+bool log_allows(struct log_limit *limit, unsigned *unlogged)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    if (now.tv_sec != limit->second) {
+        limit->second = now.tv_sec;
+        limit->lines = 0;
+    }
+    if (limit->lines == LOG_LINES) {
+        limit->unlogged++;
+        return false;
+    }
+    limit->lines++;
+    *unlogged = limit->unlogged;
+    limit->unlogged = 0;
+    return true;
+}
+
 void log_line(int priority, const char *format, ...)
 {
     char line[1024];

@@ -143,7 +143,13 @@ static void accept_one(struct server *server, struct worker *workers,
     }
     refused = peers_enter(&server->peers, peer);
     if (refused) {
-        log_line(LOG_WARNING, "%s: connection refused: %s", peer, refused);
+        static struct log_limit limit;
+        unsigned unlogged;
+
+        if (log_allows(&limit, &unlogged)) {
+            log_line(LOG_WARNING, "%s: connection refused: %s; and %u before "
+                     "it", peer, refused, unlogged);
+        }
         close(fd);
         return;
     }

@@ -35,7 +35,7 @@ static uint32_t crc32c_table(uint32_t crc, const uint8_t *p, size_t size)
  * The instruction takes 8 bytes in a cycle, but its result comes three cycles
  * later, so one chain of it runs at a third of its speed. Three chains side by
  * side over three LANEs, joined by carry-less multiplication, are twice as
- * fast: 12 GB/s against 5 on a virtual AMD EPYC (native/bench/crc_bench.c).
+ * fast: 12 GB/s against 5 on a virtual AMD EPYC (crc_bench.c measures it).
  * A page is three lanes and 16 bytes.
  */
 #define LANE 1360

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Builds the memserver, under the sanitizers, and starts it."""
+
 from __future__ import annotations
 
 import contextlib
@@ -10,16 +11,16 @@ from memserver_process import BUILD, Memserver, make
 from wire_client import Session
 
 
-@pytest.fixture(scope='session')
+@pytest.fixture(scope="session")
 def memserver_binary() -> pathlib.Path:
-    make('native/memserver', 'SANITIZE=address,undefined')
-    return BUILD / 'memserver-address-undefined' / 'smemv-memserver'
+    make("native/memserver", "SANITIZE=address,undefined")
+    return BUILD / "memserver-address-undefined" / "smemv-memserver"
 
 
-@pytest.fixture(scope='session')
+@pytest.fixture(scope="session")
 def memserver_tsan() -> pathlib.Path:
-    make('native/memserver', 'SANITIZE=thread')
-    return BUILD / 'memserver-thread' / 'smemv-memserver'
+    make("native/memserver", "SANITIZE=thread")
+    return BUILD / "memserver-thread" / "smemv-memserver"
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A memserver that a test has started, and how native programs are built."""
+
 from __future__ import annotations
 
 import os
@@ -11,43 +12,67 @@ import subprocess
 from wire_client import Connection, Session
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-BUILD = ROOT / 'build' / 'native'
+BUILD = ROOT / "build" / "native"
 MIB = 1 << 20
 PAGES_PER_MIB = 256
 
 SANITIZER_OPTIONS = {
-    'ASAN_OPTIONS': 'detect_stack_use_after_return=1:abort_on_error=0',
-    'UBSAN_OPTIONS': 'print_stacktrace=1',
-    'TSAN_OPTIONS': 'halt_on_error=1',
+    "ASAN_OPTIONS": "detect_stack_use_after_return=1:abort_on_error=0",
+    "UBSAN_OPTIONS": "print_stacktrace=1",
+    "TSAN_OPTIONS": "halt_on_error=1",
 }
 
 
 def make(directory: str, *arguments: str) -> None:
-    subprocess.run(['make', '--silent', '-j2', '-C', str(ROOT / directory), f'BUILD={BUILD}', *arguments], check=True)
+    subprocess.run(["make", "--silent", "-j2", "-C", str(ROOT / directory), f"BUILD={BUILD}", *arguments], check=True)
 
 
 class Memserver:
     """A memserver that runs, and what it has said."""
 
-    def __init__(self, binary: pathlib.Path, directory: pathlib.Path, capacity: int = 64 * MIB, workers: int = 2,
-                 options: tuple[str, ...] = ()):
-        self.control = str(directory / 'control.sock')
-        self.log = directory / 'log'
-        with self.log.open('wb') as log:
+    def __init__(
+        self,
+        binary: pathlib.Path,
+        directory: pathlib.Path,
+        capacity: int = 64 * MIB,
+        workers: int = 2,
+        options: tuple[str, ...] = (),
+    ):
+        self.control = str(directory / "control.sock")
+        self.log = directory / "log"
+        with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [binary, '--listen', '127.0.0.1:0', '--control', self.control, '--capacity', str(capacity),
-                 '--workers', str(workers), *options],
-                stderr=log, env={**os.environ, **SANITIZER_OPTIONS})
-        self.address = ('127.0.0.1', self._port())
+                [
+                    binary,
+                    "--listen",
+                    "127.0.0.1:0",
+                    "--control",
+                    self.control,
+                    "--capacity",
+                    str(capacity),
+                    "--workers",
+                    str(workers),
+                    *options,
+                ],
+                stderr=log,
+                env={**os.environ, **SANITIZER_OPTIONS},
+            )
+        self.address = ("127.0.0.1", self._port())
 
     def _port(self) -> int:
         follow = subprocess.run(
-            ['timeout', '20', 'sh', '-c',
-             f'until grep -q workers {self.log}; do kill -0 {self.process.pid} || exit 1; sleep 0.02; done'],
-            check=False)
+            [
+                "timeout",
+                "20",
+                "sh",
+                "-c",
+                f"until grep -q workers {self.log}; do kill -0 {self.process.pid} || exit 1; sleep 0.02; done",
+            ],
+            check=False,
+        )
         text = self.log.read_text()
         assert follow.returncode == 0, text
-        return int(re.search(r'port (\d+)', text)[1])
+        return int(re.search(r"port (\d+)", text)[1])
 
     def connect(self, **options) -> Connection:
         """A connection that has said HELLO."""

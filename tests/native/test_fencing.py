@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Two main hosts and one session: only the holder changes anything."""
+
 from __future__ import annotations
 
 import threading
@@ -29,7 +30,7 @@ def test_claim_makes_the_second_main_the_holder_everywhere(memserver, session):
         more.attach(second)
         assert new.claim(1).value == 2
         assert new.put(0, [page_of(2)]).status == wire.OK
-        assert more.put(1, [page_of(3)]).status == wire.OK, 'all connections of the holder at once'
+        assert more.put(1, [page_of(3)]).status == wire.OK, "all connections of the holder at once"
         assert more.pages(0, 2) == [page_of(2), page_of(3)]
         for refused in (old.put(0, [page_of(9)]), old.get(0), old.drop(0), old.reserve(1), old.close(session)):
             assert refused.status == wire.STALE
@@ -45,13 +46,13 @@ def test_of_two_claims_one_wins(memserver, session):
         def claim(name, connection):
             results[name] = connection.claim(1).status
 
-        threads = [threading.Thread(target=claim, args=who) for who in (('old', old), ('new', new))]
+        threads = [threading.Thread(target=claim, args=who) for who in (("old", old), ("new", new))]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         assert sorted(results.values()) == [wire.OK, wire.STALE]
-        winner, loser = (old, new) if results['old'] == wire.OK else (new, old)
+        winner, loser = (old, new) if results["old"] == wire.OK else (new, old)
         assert winner.put(0, [page_of(1)]).status == wire.OK
         assert loser.put(0, [page_of(2)]).status == wire.STALE
 
@@ -76,7 +77,7 @@ def test_a_claim_whose_answer_was_lost_is_made_again(memserver, session):
         assert new.claim(1).value == 2
         assert new.claim(1).value == 2
         assert old.claim(1).status == wire.STALE
-        assert new.claim(2).value == 3, 'the next claim is another one'
+        assert new.claim(2).value == 3, "the next claim is another one"
         assert new.claim(1).status == wire.STALE
         assert new.claim(4).status == wire.STALE
 
@@ -150,6 +151,6 @@ def test_after_the_claim_nothing_of_the_older_holder_arrives(memserver, session)
         for thread in threads:
             thread.join()
         assert new.pages(0, 16) == frozen
-        assert len(set(frozen)) == 1, 'a PUT is there as a whole, or not at all'
+        assert len(set(frozen)) == 1, "a PUT is there as a whole, or not at all"
         for old in olds[1:]:
             old.socket.close()

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Malformed input: a clear answer, one line in the journal, and the connection ends; nobody else notices."""
+
 from __future__ import annotations
 
 import os
@@ -13,31 +14,31 @@ SOMEONE = Session()
 LIMIT = 1 << 56
 
 MALFORMED = {
-    'magic': request(wire.SYNC, magic=0x54),
-    'response magic': request(wire.SYNC, magic=wire.MAGIC_RESPONSE),
-    'opcode 0': request(0),
-    'opcode 12': request(12),
-    'opcode 255': request(255),
-    'count of SYNC': request(wire.SYNC, count=1),
-    'address of SYNC': request(wire.SYNC, address=4096),
-    'count of HELLO': request(wire.HELLO, count=1),
-    'count of CLAIM': request(wire.CLAIM, count=1, address=1),
-    'count of RESERVE': request(wire.RESERVE, count=1, address=1),
-    'GET of 0': request(wire.GET, 0),
-    'GET of 257': request(wire.GET, 257),
-    'PUT of 65535': request(wire.PUT, 65535),
-    'odd address': request(wire.GET, 1, address=1),
-    'address above': request(wire.GET, 1, address=LIMIT),
-    'end above': request(wire.GET, 2, address=LIMIT - 4096),
-    'address at the top': request(wire.DROP, 256, address=(1 << 64) - 4096),
-    'flags of OPEN': request(wire.OPEN, payload=wire.open_payload(SOMEONE, 1, flags=1)),
-    'reserved of OPEN': request(wire.OPEN, payload=wire.open_payload(SOMEONE, 1, reserved=1)),
-    'name with a slash': request(wire.OPEN, payload=wire.open_payload(Session(name=b'../x'), 1)),
-    'name with a newline': request(wire.OPEN, payload=wire.open_payload(Session(name=b'x\n<0>lie'), 1)),
-    'name without an end': request(wire.OPEN, payload=wire.open_payload(Session(name=80 * b'x'), 1)),
-    'name that goes on': request(wire.OPEN, payload=wire.open_payload(Session(name=b'x\0y'), 1)),
-    'epoch 0': request(wire.ATTACH, payload=wire.attach_payload(SOMEONE, epoch=0)),
-    'HELLO again': request(wire.HELLO, payload=wire.hello_payload()),
+    "magic": request(wire.SYNC, magic=0x54),
+    "response magic": request(wire.SYNC, magic=wire.MAGIC_RESPONSE),
+    "opcode 0": request(0),
+    "opcode 12": request(12),
+    "opcode 255": request(255),
+    "count of SYNC": request(wire.SYNC, count=1),
+    "address of SYNC": request(wire.SYNC, address=4096),
+    "count of HELLO": request(wire.HELLO, count=1),
+    "count of CLAIM": request(wire.CLAIM, count=1, address=1),
+    "count of RESERVE": request(wire.RESERVE, count=1, address=1),
+    "GET of 0": request(wire.GET, 0),
+    "GET of 257": request(wire.GET, 257),
+    "PUT of 65535": request(wire.PUT, 65535),
+    "odd address": request(wire.GET, 1, address=1),
+    "address above": request(wire.GET, 1, address=LIMIT),
+    "end above": request(wire.GET, 2, address=LIMIT - 4096),
+    "address at the top": request(wire.DROP, 256, address=(1 << 64) - 4096),
+    "flags of OPEN": request(wire.OPEN, payload=wire.open_payload(SOMEONE, 1, flags=1)),
+    "reserved of OPEN": request(wire.OPEN, payload=wire.open_payload(SOMEONE, 1, reserved=1)),
+    "name with a slash": request(wire.OPEN, payload=wire.open_payload(Session(name=b"../x"), 1)),
+    "name with a newline": request(wire.OPEN, payload=wire.open_payload(Session(name=b"x\n<0>lie"), 1)),
+    "name without an end": request(wire.OPEN, payload=wire.open_payload(Session(name=80 * b"x"), 1)),
+    "name that goes on": request(wire.OPEN, payload=wire.open_payload(Session(name=b"x\0y"), 1)),
+    "epoch 0": request(wire.ATTACH, payload=wire.attach_payload(SOMEONE, epoch=0)),
+    "HELLO again": request(wire.HELLO, payload=wire.hello_payload()),
 }
 
 
@@ -47,12 +48,12 @@ def check_refused(memserver, connection) -> None:
     assert response.tag == 0
     assert 10 < len(response.text) <= 512
     assert connection.is_closed()
-    lines = [line for line in memserver.log.read_text().splitlines() if 'BAD_REQUEST' in line]
+    lines = [line for line in memserver.log.read_text().splitlines() if "BAD_REQUEST" in line]
     assert len(lines) == 1
     assert response.text in lines[0]
 
 
-@pytest.mark.parametrize('name', MALFORMED)
+@pytest.mark.parametrize("name", MALFORMED)
 def test_malformed(memserver, name):
     with memserver.connect() as c, memserver.connect() as other:
         c.send(MALFORMED[name])
@@ -60,7 +61,7 @@ def test_malformed(memserver, name):
         assert other.sync().status == wire.OK
 
 
-@pytest.mark.parametrize('flags', [0, 2, 3, 1 << 31 | 1])
+@pytest.mark.parametrize("flags", [0, 2, 3, 1 << 31 | 1])
 def test_malformed_entries_of_a_put(memserver, session, flags):
     pages = [page_of(1), page_of(2)]
     with memserver.attached(session) as c, memserver.connect() as other:
@@ -78,13 +79,13 @@ def test_hello_with_its_reserved_field(memserver):
 
 def test_the_answer_arrives_although_much_more_was_sent(memserver):
     with memserver.connect() as c:
-        c.send(b'\0' * 400000)
+        c.send(b"\0" * 400000)
         check_refused(memserver, c)
 
 
 def test_answers_before_the_malformed_one_arrive(memserver, session):
     with memserver.attached(session) as c:
-        c.send(b''.join(request(wire.SYNC, tag=tag) for tag in range(100)) + request(99, tag=1))
+        c.send(b"".join(request(wire.SYNC, tag=tag) for tag in range(100)) + request(99, tag=1))
         assert [c.receive().status for _ in range(100)] == 100 * [wire.OK]
         assert c.receive().status == wire.BAD_REQUEST
         assert c.is_closed()

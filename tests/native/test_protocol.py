@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Each request against a real memserver: what it does, and what it refuses."""
+
 from __future__ import annotations
 
 import os
@@ -19,7 +20,7 @@ def test_hello_answers_version_1(memserver):
     assert response.payload == wire.hello_payload(1, 0)
 
 
-@pytest.mark.parametrize('versions', [(2, 9), (0, 0), (2, 1)])
+@pytest.mark.parametrize("versions", [(2, 9), (0, 0), (2, 1)])
 def test_hello_without_a_common_version_ends_the_connection(memserver, versions):
     with wire.Connection(memserver.address) as c:
         assert c.hello(*versions).status == wire.VERSION
@@ -39,7 +40,7 @@ def test_open_twice_is_once(memserver, session):
     with memserver.connect() as c:
         assert c.open(session, 10).value == 1
         assert c.open(session, 10).value == 1
-        assert c.stat()['reserved'] == 10
+        assert c.stat()["reserved"] == 10
 
 
 def test_open_of_another_is_refused(memserver, session):
@@ -61,7 +62,7 @@ def test_reservations_fill_the_capacity_to_the_page(memserver):
         assert c.open(third, 0).status == wire.OK
         assert c.open(Session(), (1 << 64) - 1).status == wire.NO_SPACE
         assert c.close(second).status == wire.OK
-        assert c.stat()['reserved'] == capacity - 5
+        assert c.stat()["reserved"] == capacity - 5
 
 
 def test_attach_asks_for_session_token_and_epoch(memserver, session):
@@ -101,7 +102,7 @@ def test_pages_all_over_the_address_space(memserver, session):
         for place in places:
             assert c.pages(place) == [page_of(place)]
         assert c.get(HIGHEST_PAGE - 255, 256).count == 2
-        assert c.stat()['used'] == len(places)
+        assert c.stat()["used"] == len(places)
 
 
 def test_the_largest_request(memserver, session):
@@ -116,7 +117,7 @@ def test_a_page_is_replaced_and_counted_once(memserver, session):
         c.put(0, PAGES)
         assert c.put(2, [page_of(99)]).status == wire.OK
         assert c.pages(0, 8) == [*PAGES[:2], page_of(99), *PAGES[3:]]
-        assert c.stat()['sessions'][0]['used'] == 8
+        assert c.stat()["sessions"][0]["used"] == 8
 
 
 def test_drop(memserver, session):
@@ -125,7 +126,7 @@ def test_drop(memserver, session):
         assert c.drop(6, 10).value == 2
         assert c.drop(6, 10).value == 0
         assert c.pages(0, 8) == [*PAGES[:6], None, None]
-        assert c.stat()['used'] == 6
+        assert c.stat()["used"] == 6
         assert c.put(6, PAGES[6:]).status == wire.OK
         assert c.pages(0, 8) == PAGES
 
@@ -147,7 +148,7 @@ def test_a_put_beyond_the_reservation_stores_nothing(memserver, session):
         assert c.pages(0, 10) == [*PAGES[:6], None, None, None, None]
         assert c.put(6, PAGES[6:]).status == wire.OK
         assert c.put(8, [page_of(1)]).status == wire.RESERVATION
-        assert c.put(0, PAGES[::-1]).status == wire.OK, 'replacing needs no new page'
+        assert c.put(0, PAGES[::-1]).status == wire.OK, "replacing needs no new page"
         assert c.pages(0, 8) == PAGES[::-1]
 
 
@@ -167,14 +168,14 @@ def test_reserve_up_and_down(memserver, session):
         assert c.reserve(7).status == wire.RESERVATION
         assert c.reserve(64 * 256 + 1).status == wire.NO_SPACE
         assert c.reserve((1 << 64) - 1).status == wire.NO_SPACE
-        assert c.stat()['reserved'] == 8
+        assert c.stat()["reserved"] == 8
         c.drop(0, 5)
         assert c.reserve(3).value == 3
         assert c.put(0, PAGES[:1]).status == wire.RESERVATION
         assert c.reserve(1000).value == 1000
         assert c.put(0, [page_of(i) for i in range(200)]).status == wire.OK
         assert c.pages(0, 200) == [page_of(i) for i in range(200)]
-        assert c.stat()['reserved'] == 1000
+        assert c.stat()["reserved"] == 1000
 
 
 def test_close_frees_the_reservation_and_ends_the_others(memserver, session):
@@ -188,8 +189,8 @@ def test_close_frees_the_reservation_and_ends_the_others(memserver, session):
         assert c.drop(0).status == wire.NO_SESSION
         assert c.claim(1).status == wire.NO_SESSION
         assert c.reserve(1).status == wire.NO_SESSION
-        assert c.close(session).status == wire.OK, 'what is closed already is OK'
-        assert c.stat()['reserved'] == 0
+        assert c.close(session).status == wire.OK, "what is closed already is OK"
+        assert c.stat()["reserved"] == 0
         assert c.open(session, 16).value == 1
         assert c.attach(session).status == wire.OK
         assert c.pages(0, 8) == 8 * [None]
@@ -202,30 +203,34 @@ def test_sessions_know_nothing_of_each_other(memserver):
         assert b.pages(0, 8) == 8 * [None]
         b.put(0, PAGES[::-1])
         assert a.pages(0, 8) == PAGES
-        assert b.attach(one).status == wire.OK, 'the last ATTACH counts'
+        assert b.attach(one).status == wire.OK, "the last ATTACH counts"
         assert b.pages(0, 8) == PAGES
 
 
 def test_stat_shows_a_peer_its_own_session_only(memserver):
-    mine, another = Session(name=b'mine'), Session(name=b'another-1.x_y')
+    mine, another = Session(name=b"mine"), Session(name=b"another-1.x_y")
     with memserver.attached(mine, 5) as c, memserver.attached(another, 7), memserver.connect() as stranger:
         c.put(0, PAGES[:2])
         stat = c.stat()
-        assert {key: stat[key] for key in ('capacity', 'reserved', 'used')} == \
-            {'capacity': 64 * 256, 'reserved': 12, 'used': 2}
-        assert stat['sessions'] == [{'id': mine.id.hex(), 'name': 'mine', 'reserved': 5, 'used': 2, 'epoch': 1,
-                                     'connections': 1}]
-        assert stranger.stat()['sessions'] == []
-        assert stranger.stat()['reserved'] == 12
+        assert {key: stat[key] for key in ("capacity", "reserved", "used")} == {
+            "capacity": 64 * 256,
+            "reserved": 12,
+            "used": 2,
+        }
+        assert stat["sessions"] == [
+            {"id": mine.id.hex(), "name": "mine", "reserved": 5, "used": 2, "epoch": 1, "connections": 1}
+        ]
+        assert stranger.stat()["sessions"] == []
+        assert stranger.stat()["reserved"] == 12
 
 
 def test_the_control_socket_shows_and_closes_all(memserver):
-    mine, another = Session(name=b'mine'), Session(name=b'another')
+    mine, another = Session(name=b"mine"), Session(name=b"another")
     with memserver.attached(mine, 5), memserver.attached(another, 7), memserver.connect_local() as c:
-        assert {s['name'] for s in c.stat()['sessions']} == {'mine', 'another'}
+        assert {s["name"] for s in c.stat()["sessions"]} == {"mine", "another"}
         assert c.close(Session(id=mine.id, token=wire.NO_TOKEN)).status == wire.OK
-        assert [s['name'] for s in c.stat()['sessions']] == ['another']
-        assert c.get(0).status == wire.DENIED, 'pages need a token here too'
+        assert [s["name"] for s in c.stat()["sessions"]] == ["another"]
+        assert c.get(0).status == wire.DENIED, "pages need a token here too"
         assert c.attach(Session(id=another.id, token=wire.NO_TOKEN)).status == wire.DENIED
 
 
@@ -237,8 +242,8 @@ def test_every_refusal_is_a_line_in_the_journal(memserver, session):
     with memserver.attached(session) as c:
         c.claim(9)
         c.put(0, PAGES, [1] * 8)
-    lines = [line for line in memserver.log.read_text().splitlines() if 'refused' in line]
+    lines = [line for line in memserver.log.read_text().splitlines() if "refused" in line]
     assert len(lines) == 2
-    assert 'CLAIM' in lines[0] and 'STALE' in lines[0] and 'session vm' in lines[0]
-    assert 'PUT' in lines[1] and 'CHECKSUM' in lines[1]
-    assert all(line.startswith('<4>127.0.0.1: ') for line in lines)
+    assert "CLAIM" in lines[0] and "STALE" in lines[0] and "session vm" in lines[0]
+    assert "PUT" in lines[1] and "CHECKSUM" in lines[1]
+    assert all(line.startswith("<4>127.0.0.1: ") for line in lines)

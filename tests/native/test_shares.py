@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Peers that are slow, many, silent or gone cost the others nothing."""
+
 from __future__ import annotations
 
 import contextlib
 import pathlib
+import re
 import resource
 import socket
 import statistics
+import threading
 import time
 
 import pytest
@@ -21,7 +24,7 @@ MIB = 1 << 20
 def many_descriptors():
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < 2 * FLOOD:
-        pytest.skip(f'needs a limit of {2 * FLOOD} descriptors, has {hard}')
+        pytest.skip(f"needs a limit of {2 * FLOOD} descriptors, has {hard}")
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     yield
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -29,8 +32,8 @@ def many_descriptors():
 
 def resident(memserver) -> int:
     """Bytes of memory of the process that are its own alone."""
-    status = pathlib.Path(f'/proc/{memserver.process.pid}/status').read_text()
-    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith('RssAnon'))
+    status = pathlib.Path(f"/proc/{memserver.process.pid}/status").read_text()
+    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("RssAnon"))
 
 
 def get_time(connection, rounds: int = 200) -> float:
@@ -44,7 +47,7 @@ def get_time(connection, rounds: int = 200) -> float:
 
 
 def test_ten_thousand_connections_with_half_a_header(start, many_descriptors, session):
-    memserver = start(options=('--max-connections', '12000', '--max-connections-per-peer', '11000'))
+    memserver = start(options=("--max-connections", "12000", "--max-connections-per-peer", "11000"))
     hello = wire.request(wire.HELLO, payload=wire.hello_payload())
     half = wire.request(wire.SYNC)[:8]
     with memserver.attached(session) as c:
@@ -69,15 +72,15 @@ def test_ten_thousand_connections_with_half_a_header(start, many_descriptors, se
 
 
 def test_one_peer_cannot_take_all_connections(start, session):
-    memserver = start(options=('--max-connections', '40', '--max-connections-per-peer', '30'))
-    flood = [wire.Connection(memserver.address, source='127.0.0.2') for _ in range(60)]
+    memserver = start(options=("--max-connections", "40", "--max-connections-per-peer", "30"))
+    flood = [wire.Connection(memserver.address, source="127.0.0.2") for _ in range(60)]
     try:
         with memserver.attached(session) as c:
             assert c.sync().status == wire.OK
         assert sum(one.is_closed() for one in flood[30:]) == 30
         for one in flood[:30]:
             assert one.hello().status == wire.OK
-        assert 'this peer has as many connections' in memserver.log.read_text()
+        assert "this peer has as many connections" in memserver.log.read_text()
         flood[0].socket.close()
         while memserver.connect_local().sync().status != wire.OK:
             pass
@@ -87,8 +90,11 @@ def test_one_peer_cannot_take_all_connections(start, session):
 
 
 def test_who_does_not_say_hello_is_gone_after_a_while(memserver):
-    with wire.Connection(memserver.address) as silent, wire.Connection(memserver.address) as half, \
-            memserver.connect() as idle:
+    with (
+        wire.Connection(memserver.address) as silent,
+        wire.Connection(memserver.address) as half,
+        memserver.connect() as idle,
+    ):
         half.send(wire.request(wire.HELLO)[:5])
         assert silent.is_closed()
         assert half.is_closed()
@@ -102,13 +108,13 @@ def test_a_reader_that_stops_is_not_read_from(memserver, session):
         patient.attach(session)
         alone = get_time(c)
         before = resident(memserver)
-        gets = b''.join(wire.request(wire.GET, 256, tag) for tag in range(100))
+        gets = b"".join(wire.request(wire.GET, 256, tag) for tag in range(100))
         patient.send(gets)
         greedy.socket.settimeout(0.5)
         with pytest.raises(TimeoutError):
             while True:
                 greedy.send(gets * 100)
-        assert resident(memserver) - before < 8 * MIB, 'what is kept of answers and requests is bounded'
+        assert resident(memserver) - before < 8 * MIB, "what is kept of answers and requests is bounded"
         assert get_time(c) < 3 * alone + 0.001
         for tag in range(100):
             response = patient.receive()
@@ -128,6 +134,46 @@ def test_half_a_put_holds_up_nobody(memserver, session):
         assert c.pages(0, 256) == [page_of(2)] * 256
 
 
+def test_many_half_puts_hold_up_nobody(memserver, session):
+    """Not in a session that is full either, where a PUT needs slots beyond the reservation."""
+    pages = [page_of(2)] * 256
+    put = wire.request(wire.PUT, 256, 5, 0, wire.put_payload(pages))
+    with memserver.attached(session, reserve=256) as c:
+        assert c.put(0, [page_of(1)] * 256).status == wire.OK
+        slow = [memserver.connect() for _ in range(20)]
+        for one in slow:
+            one.attach(session)
+            one.send(put[:500000])
+        for version in range(3, 6):
+            assert c.put(0, [page_of(version)] * 256).status == wire.OK
+            assert c.pages(0, 256) == [page_of(version)] * 256
+        for one in slow[::2]:
+            one.socket.close()
+        for one in slow[1::2]:
+            one.send(put[500000:])
+            assert one.receive().status == wire.OK
+            one.socket.close()
+        assert c.pages(0, 256) == pages
+        assert c.stat()["used"] == 256
+
+
+def test_a_flood_of_refusals_is_no_flood_of_lines(memserver, session):
+    count = 30000
+    with memserver.attached(session) as c:
+        flood = b"".join(wire.request(wire.CLAIM, 0, tag, 77) for tag in range(count))
+        sender = threading.Thread(target=c.send, args=(flood,))
+        sender.start()
+        for _ in range(count):
+            assert c.receive().status == wire.STALE
+        sender.join()
+        time.sleep(1.1)  # so that a line may be logged again
+        c.claim(78)
+    lines = [line for line in memserver.log.read_text().splitlines() if "CLAIM" in line]
+    assert 10 < len(lines) < 300
+    unlogged = [int(number) for line in lines for number in re.findall(r"and (\d+) before it", line)]
+    assert len(lines) + sum(unlogged) == count + 1
+
+
 def test_a_large_session_is_opened_beside_the_others(start, session):
     """Committing gigabytes takes its time, but not the time of those who page."""
     memserver = start(capacity=2 << 30, workers=1)
@@ -145,7 +191,7 @@ def test_a_large_session_is_opened_beside_the_others(start, session):
                 opened = bool(opener.socket.recv(1, socket.MSG_PEEK))
         opener.socket.settimeout(20)
         assert opener.receive().status == wire.OK
-        assert served > 20, 'one at most, if the worker were busy with the OPEN'
+        assert served > 20, "one at most, if the worker were busy with the OPEN"
         assert opener.close(big).status == wire.OK
 
 
@@ -156,6 +202,6 @@ def test_connections_that_vanish_let_go_of_the_session(memserver, session):
             gone.attach(session)
             gone.send(wire.request(wire.PUT, 256)[:12])
             gone.socket.close()
-        while c.stat()['sessions'][0]['connections'] != 1:
+        while c.stat()["sessions"][0]["connections"] != 1:
             time.sleep(0.01)
         assert c.close(session).status == wire.OK

@@ -4,6 +4,7 @@
 Each client thread has pages of its own and a model of them; all share two
 sessions, and meanwhile others open, resize, look at and close sessions.
 """
+
 from __future__ import annotations
 
 import os
@@ -30,19 +31,19 @@ def client(memserver, session, number: int, end: float) -> None:
         while time.monotonic() < end:
             first = rng.randrange(REGION)
             count = min(rng.choice((1, 1, 8, 64, 256)), REGION - first)
-            operation = rng.choice(('put', 'put', 'get', 'drop'))
-            if operation == 'put':
+            operation = rng.choice(("put", "put", "get", "drop"))
+            if operation == "put":
                 pages = [page_of(rng.randrange(500))] * count
                 assert c.put(base + first, pages).status == wire.OK
-                model[first:first + count] = pages
-            elif operation == 'get':
-                assert c.pages(base + first, count) == model[first:first + count]
+                model[first : first + count] = pages
+            elif operation == "get":
+                assert c.pages(base + first, count) == model[first : first + count]
             else:
-                dropped = sum(page is not None for page in model[first:first + count])
+                dropped = sum(page is not None for page in model[first : first + count])
                 assert c.drop(base + first, count).value == dropped
-                model[first:first + count] = [None] * count
+                model[first : first + count] = [None] * count
         for first in range(0, REGION, 100):
-            assert c.pages(base + first, 100) == model[first:first + 100]
+            assert c.pages(base + first, 100) == model[first : first + 100]
 
 
 def resizer(memserver, session, end: float) -> None:
@@ -55,7 +56,7 @@ def resizer(memserver, session, end: float) -> None:
 def opener(memserver, end: float) -> None:
     """Sessions of a moment, closed under the hands of those who write into them."""
     while time.monotonic() < end:
-        session = Session(name=b'short')
+        session = Session(name=b"short")
         with memserver.attached(session, 64) as c, memserver.connect() as other, memserver.connect_local() as root:
             other.attach(session)
             other.send(wire.request(wire.PUT, 64, 1, 0, wire.put_payload([page_of(1)] * 64)) * 5)
@@ -63,13 +64,13 @@ def opener(memserver, end: float) -> None:
             assert c.close(session).status == wire.OK
             statuses = [other.receive().status for _ in range(5)]
             assert set(statuses) <= {wire.OK, wire.NO_SESSION}
-            assert statuses == sorted(statuses), 'once closed it stays closed'
+            assert statuses == sorted(statuses), "once closed it stays closed"
 
 
-@pytest.mark.parametrize('binary', ['memserver_binary', 'memserver_tsan'])
+@pytest.mark.parametrize("binary", ["memserver_binary", "memserver_tsan"])
 def test_everything_at_once(start, request, binary):
     memserver = start(request.getfixturevalue(binary), workers=3)
-    sessions = [Session(name=b'one'), Session(name=b'two')]
+    sessions = [Session(name=b"one"), Session(name=b"two")]
     end = time.monotonic() + SECONDS
     failures = []
 
@@ -82,8 +83,9 @@ def test_everything_at_once(start, request, binary):
     with memserver.connect() as c:
         for session in sessions:
             assert c.open(session, 2 * REGION * CLIENTS).status == wire.OK
-        threads = [threading.Thread(target=guarded, args=(client, memserver, sessions[i % 2], i, end))
-                   for i in range(CLIENTS)]
+        threads = [
+            threading.Thread(target=guarded, args=(client, memserver, sessions[i % 2], i, end)) for i in range(CLIENTS)
+        ]
         threads += [threading.Thread(target=guarded, args=(resizer, memserver, sessions[i], end)) for i in range(2)]
         threads += [threading.Thread(target=guarded, args=(opener, memserver, end)) for _ in range(2)]
         for thread in threads:
@@ -91,6 +93,6 @@ def test_everything_at_once(start, request, binary):
         for thread in threads:
             thread.join()
         assert not failures, failures
-        assert os.path.exists(f'/proc/{memserver.process.pid}')
+        assert os.path.exists(f"/proc/{memserver.process.pid}")
         stat = c.stat()
-        assert stat['reserved'] == sum(s['reserved'] for s in memserver.connect_local().stat()['sessions'])
+        assert stat["reserved"] == sum(s["reserved"] for s in memserver.connect_local().stat()["sessions"])

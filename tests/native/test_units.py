@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The C test programs in c/: parser, index and pool, each by itself."""
+
 from __future__ import annotations
 
 import subprocess
@@ -10,24 +11,24 @@ from memserver_process import BUILD, SANITIZER_OPTIONS, make
 SEEDS = range(1, 5)
 
 
-@pytest.fixture(scope='module', autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def programs():
-    make('tests/native/c')
+    make("tests/native/c")
 
 
 def run(name: str, *arguments: object) -> None:
-    subprocess.run([BUILD / 'tests' / name, *map(str, arguments)], check=True, timeout=120, env=SANITIZER_OPTIONS)
+    subprocess.run([BUILD / "tests" / name, *map(str, arguments)], check=True, timeout=120, env=SANITIZER_OPTIONS)
 
 
 def test_wire():
-    run('wire_test')
+    run("wire_test")
 
 
-@pytest.mark.parametrize('seed', SEEDS)
+@pytest.mark.parametrize("seed", SEEDS)
 def test_radix(seed):
-    run('radix_test', seed)
+    run("radix_test", seed)
 
 
-@pytest.mark.parametrize('seed', SEEDS)
+@pytest.mark.parametrize("seed", SEEDS)
 def test_pool(seed):
-    run('pool_test', seed)
+    run("pool_test", seed)

@@ -5,6 +5,7 @@ One class for a connection, with a method for each opcode; and below it the
 frames as bytes, for tests that break them. Numbers are those of
 native/wire/protocol.md.
 """
+
 from __future__ import annotations
 
 import dataclasses
@@ -23,9 +24,9 @@ NO_SPACE, RESERVATION, STALE, CHECKSUM, INTERNAL, DRAINING = range(6, 12)
 
 MAGIC_REQUEST = 0x53
 MAGIC_RESPONSE = 0x73
-REQUEST = struct.Struct('<BBHIQ')
-RESPONSE = struct.Struct('<BBHIII')
-ENTRY = struct.Struct('<II')
+REQUEST = struct.Struct("<BBHIQ")
+RESPONSE = struct.Struct("<BBHIII")
+ENTRY = struct.Struct("<II")
 PRESENT = 1
 
 NO_TOKEN = bytes(32)
@@ -58,39 +59,42 @@ def crc32c(data: bytes) -> int:
 
 def page_of(number: int) -> bytes:
     """A page whose content is known by a number below 2^64."""
-    return struct.pack('<Q', number) * (PAGE // 8)
+    return struct.pack("<Q", number) * (PAGE // 8)
 
 
-def request(opcode: int, count: int = 0, tag: int = 0, address: int = 0, payload: bytes = b'',
-            magic: int = MAGIC_REQUEST) -> bytes:
+def request(
+    opcode: int, count: int = 0, tag: int = 0, address: int = 0, payload: bytes = b"", magic: int = MAGIC_REQUEST
+) -> bytes:
     return REQUEST.pack(magic, opcode, count, tag, address) + payload
 
 
 def hello_payload(lowest: int = 1, highest: int = 1, features: int = 0, reserved: int = 0) -> bytes:
-    return struct.pack('<HHIQ', lowest, highest, features, reserved)
+    return struct.pack("<HHIQ", lowest, highest, features, reserved)
 
 
 def open_payload(session: Session, reserve: int, flags: int = 0, reserved: int = 0) -> bytes:
-    return struct.pack('<16s32s16sQII80s', session.id, session.token, session.holder, reserve, flags, reserved,
-                       session.name)
+    return struct.pack(
+        "<16s32s16sQII80s", session.id, session.token, session.holder, reserve, flags, reserved, session.name
+    )
 
 
 def attach_payload(session: Session, epoch: int = 1) -> bytes:
-    return struct.pack('<16s32s16sQ', session.id, session.token, session.holder, epoch)
+    return struct.pack("<16s32s16sQ", session.id, session.token, session.holder, epoch)
 
 
 def put_payload(pages: list[bytes], crcs: list[int] | None = None, flags: int = PRESENT) -> bytes:
     crcs = crcs or [crc32c(page) for page in pages]
-    return b''.join(ENTRY.pack(flags, crc) for crc in crcs) + b''.join(pages)
+    return b"".join(ENTRY.pack(flags, crc) for crc in crcs) + b"".join(pages)
 
 
 @dataclasses.dataclass
 class Session:
     """Who one is towards a memserver."""
+
     id: bytes = dataclasses.field(default_factory=lambda: os.urandom(16))
     token: bytes = dataclasses.field(default_factory=lambda: os.urandom(32))
     holder: bytes = dataclasses.field(default_factory=lambda: os.urandom(16))
-    name: bytes = b'vm'
+    name: bytes = b"vm"
 
     def other_main(self) -> Session:
         """The same session as another main host sees it."""
@@ -107,7 +111,7 @@ class Response:
 
     @property
     def value(self) -> int:
-        return struct.unpack('<Q', self.payload)[0]
+        return struct.unpack("<Q", self.payload)[0]
 
     @property
     def text(self) -> str:
@@ -146,9 +150,9 @@ class Connection:
             try:
                 part = self.socket.recv(size - len(data))
             except ConnectionResetError:
-                part = b''
+                part = b""
             if not part:
-                raise Closed(f'{len(data)} of {size} bytes came')
+                raise Closed(f"{len(data)} of {size} bytes came")
             data += part
         return bytes(data)
 
@@ -158,7 +162,7 @@ class Connection:
         assert length <= 1052672
         return Response(opcode, status, tag, count, self.read(length))
 
-    def call(self, opcode: int, count: int = 0, address: int = 0, payload: bytes = b'') -> Response:
+    def call(self, opcode: int, count: int = 0, address: int = 0, payload: bytes = b"") -> Response:
         self.tag += 1
         self.send(request(opcode, count, self.tag, address, payload))
         response = self.receive()
@@ -225,7 +229,7 @@ def split_pages(response: Response, count: int) -> list[bytes | None]:
             pages.append(None)
             continue
         assert flags == PRESENT
-        page = response.payload[offset:offset + PAGE]
+        page = response.payload[offset : offset + PAGE]
         offset += PAGE
         assert crc32c(page) == crc
         pages.append(page)

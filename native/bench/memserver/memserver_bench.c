@@ -11,7 +11,7 @@
  *
  * SPDX-License-Identifier: GPL-3.0-or-later
  */
-#include "../wire/smemv-wire.h"
+#include "../../wire/smemv-wire.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -368,8 +368,24 @@ static double median(double *values)
     return values[TURNS / 2];
 }
 
-static void bench_latency(const int *fds, double time)
+/* Bulk traffic beside what is measured, on all connections but the first. */
+struct bulk {
+    const int *fds;
+    double time;
+};
+
+static void *bulk_put(void *argument)
 {
+    struct bulk *bulk = argument;
+
+    throughput(bulk->fds + 1, 3, SMEMV_WIRE_PUT, bulk->time);
+    return NULL;
+}
+
+/* One GET outstanding, beside bulk traffic if @busy. */
+static void bench_latency(const int *fds, bool busy, double time)
+{
+    struct bulk bulk = { fds, time / TURNS };
     struct samples get = { .microseconds = malloc(MAX_SAMPLES * sizeof(float)) };
     struct samples bare = { .microseconds = malloc(MAX_SAMPLES * sizeof(float)) };
     pthread_t other;
@@ -378,13 +394,22 @@ static void bench_latency(const int *fds, double time)
     bare_connection(&here, &there);
     pthread_create(&other, NULL, answer_pings, &there);
     for (int turn = 0; turn < TURNS; turn++) {
+        pthread_t beside;
+
+        if (busy) {
+            pthread_create(&beside, NULL, bulk_put, &bulk);
+        }
         ping(fds[0], time / TURNS / 2, &get);
         ping(here, time / TURNS / 2, &bare);
+        if (busy) {
+            pthread_join(beside, NULL);
+        }
     }
     shutdown(here, SHUT_WR);
     pthread_join(other, NULL);
-    printf("\"get_us\": {\"p50\": %.2f, \"p99\": %.2f}, "
-           "\"ping_pong_us\": {\"p50\": %.2f, \"p99\": %.2f},\n ",
+    printf("\"%s\": {\"get_us\": {\"p50\": %.2f, \"p99\": %.2f}, "
+           "\"ping_pong_us\": {\"p50\": %.2f, \"p99\": %.2f}},\n ",
+           busy ? "busy" : "idle",
            percentile(&get, 0.5), percentile(&get, 0.99),
            percentile(&bare, 0.5), percentile(&bare, 0.99));
     close(here);
@@ -431,7 +456,7 @@ int main(int argc, char **argv)
         return 2;
     }
     memserver.sin_port = htons((uint16_t)atoi(argv[2]));
-    time = atof(argv[3]) / 3;
+    time = atof(argv[3]) / 4;
     if (getrandom(session.id, sizeof(session.id), 0) < 0) {
         fail("getrandom");
     }
@@ -440,7 +465,8 @@ int main(int argc, char **argv)
     }
     throughput(fds, 4, SMEMV_WIRE_PUT, 0.5); /* so that all pages are there */
     printf("{");
-    bench_latency(fds, time);
+    bench_latency(fds, false, time);
+    bench_latency(fds, true, time);
     bench_throughput(fds, 1, time);
     bench_throughput(fds, 4, time);
     close_session(fds[0]);

@@ -6,7 +6,7 @@
  *
  * SPDX-License-Identifier: GPL-3.0-or-later
  */
-#include "../wire/crc32c.c"
+#include "../../wire/crc32c.c"
 
 #include <stdio.h>
 #include <time.h>
