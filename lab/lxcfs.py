@@ -34,18 +34,21 @@ def ensure(lab: str) -> None:
 
 
 def remove(lab: str) -> None:
-    """Stop it. Unmounted it would end by itself, but not before the last process that sees the mount: so it is killed."""
+    """Stop it."""
+    pid_file = STATE / lab / "lxcfs.pid"
+    pid = int(pid_file.read_text()) if pid_file.exists() else 0
     if os.path.ismount(folder(lab)):
         run("umount", folder(lab))
-    file = STATE / lab / "lxcfs.pid"
-    pid = file.read_text(encoding="utf-8").strip() if file.exists() else ""
+    # It would end by itself, were it not that hosts of other labs hold on to the mount they saw when they started.
     with contextlib.suppress(ProcessLookupError):
-        while _is_lxcfs_of(lab, pid):
-            os.kill(int(pid), signal.SIGKILL)
+        while pid and _is_lxcfs(pid):
+            os.kill(pid, signal.SIGTERM)
             time.sleep(0.02)
 
 
-def _is_lxcfs_of(lab: str, pid: str) -> bool:
-    """Return whether the process is still that; its number may be another's by now."""
-    command = run("ps", "-o", "args=", "-p", pid, check=False) if pid else ""
-    return str(folder(lab)) in command
+def _is_lxcfs(pid: int) -> bool:
+    """Return whether that process is an lxcfs, and not merely what is left of one."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"lxcfs\0")
+    except FileNotFoundError:
+        return False
