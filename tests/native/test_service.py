@@ -152,9 +152,16 @@ def test_memory_is_there_when_it_is_promised_and_given_back(memserver, session):
         c.reserve(300)
         assert_committed(memserver, 300)
         assert c.pages(0, 256) == [page_of(i) for i in range(256)]
-        c.drop(0, 256)
+        c.reserve(1024)
+        for first in range(256, 1024, 256):
+            c.put(first, [page_of(i) for i in range(256)])
+        assert_committed(memserver, 1024)
+        for first in range(0, 1024, 256):
+            c.drop(first, 256)
         c.reserve(0)
         assert_committed(memserver, 0)
+        c.reserve(600)
+        assert_committed(memserver, 600)
         c.close(session)
         assert committed(memserver) == 0
 
