@@ -10,7 +10,7 @@ from lab.command import run
 from lab.host import Host
 from lab.settings import CHECKOUT, DEFAULT_LAB, STATE
 
-# After a power cut nobody answers: notice within seconds, on a connection kept open too.
+# After a power cut nobody answers: notice within seconds, on a connection kept open too. Those belong to one user (%i).
 SSH_CONFIG = """\
 Host host-* {addresses}
     User root
@@ -23,7 +23,7 @@ Host host-* {addresses}
     ServerAliveInterval 3
     ServerAliveCountMax 2
     ControlMaster auto
-    ControlPath {folder}/ssh/%C
+    ControlPath {folder}/ssh/%i-%C
     ControlPersist 60s
 """
 

@@ -80,7 +80,7 @@ def all_labs() -> list[Lab]:
 
 def made_here() -> list[str]:
     """Return the names of the labs that were made from this checkout."""
-    return [lab.name for lab in all_labs() if Path(lab.inventory) == access.inventory_path(lab.name)]
+    return [lab.name for lab in all_labs() if _is_own(lab)]
 
 
 def up(name: str = DEFAULT_LAB, hosts: int | None = None, memory: int | None = None, rate: int | None = None) -> Lab:
@@ -88,7 +88,7 @@ def up(name: str = DEFAULT_LAB, hosts: int | None = None, memory: int | None = N
 
     What is not given stays as it is, or is the default in a new lab. memory is in bytes, rate in Mbit/s.
     """
-    lab = Lab.load(name) if (STATE / name / "lab.json").exists() else Lab.new(name)
+    lab = _own(Lab.load(name)) if (STATE / name / "lab.json").exists() else Lab.new(name)
     count = hosts or len(lab.memory) or DEFAULT_HOSTS
     if not len(lab.memory) <= count <= MOST_HOSTS:
         raise LabError(f"lab {name} has {len(lab.memory)} hosts; it can have more, up to {MOST_HOSTS}, not {count}")
@@ -129,7 +129,7 @@ def power_on(lab: Lab, host: Host) -> None:
 def down(name: str) -> None:
     """Leave nothing of the lab, however far it got and whatever happened to it since."""
     if (STATE / name / "lab.json").exists():
-        lab = Lab.load(name)
+        lab = _own(Lab.load(name))
         access.remove(name, Path(lab.inventory))
         for host in lab.hosts():
             host.remove()
@@ -139,3 +139,15 @@ def down(name: str) -> None:
         shutil.rmtree(STATE / name)
     if STATE.exists() and not any(STATE.iterdir()):
         STATE.rmdir()
+
+
+def _is_own(lab: Lab) -> bool:
+    return Path(lab.inventory) == access.inventory_path(lab.name)
+
+
+def _own(lab: Lab) -> Lab:
+    """Return the lab; LabError if another checkout, that is still there, made it: somebody may be working in it."""
+    other = Path(lab.inventory).with_name("lab")
+    if not _is_own(lab) and other.exists():
+        raise LabError(f"lab {lab.name} was made with {other}: use that, or another name")
+    return lab

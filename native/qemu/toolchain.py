@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -118,10 +119,12 @@ def _link_firmware(build: Path) -> None:
 
 
 def compile_targets(build: Path, targets: list[str], cache: Path) -> None:
-    """Compile the targets, or all where none is named."""
+    """Compile the targets."""
     _run(["ninja", *targets], build, cache)
 
 
-def install(build: Path, root: Path, cache: Path) -> None:
-    """Install below root what was compiled."""
-    _run(["pyvenv/bin/meson", "install", "--no-rebuild", "--quiet", "--destdir", root], build, cache)
+def install(build: Path, binaries: list[str], folder: Path) -> None:
+    """Copy the binaries, all that a host needs, into a new folder."""
+    folder.mkdir(parents=True)
+    for name in binaries:
+        shutil.copy2(build / name, folder)

@@ -16,6 +16,8 @@ from ansible_collections.smemv.kvm.plugins.module_utils.sizes import (
 
 MINIMUM = 64 * MIB
 MINIMUM_A_VCPU = 32 * MIB
+# What QEMU itself wants beside the guest's memory.
+OVERHEAD = 64 * MIB
 # For what a host with this name cannot be blamed for.
 REQUEST = "request"
 
@@ -218,12 +220,14 @@ def _destination_reasons(name, destination, info, found, main_memory):
         reasons.append((destination, info["qemu"]["reason"]))
     if found["config"]["accel"] == "kvm" and not info["kvm"]:
         reasons.append((destination, f"has no /dev/kvm, which VM {name} runs with"))
-    if info["memory"]["available"] < main_memory:
+    if info["memory"]["available"] < main_memory + OVERHEAD:
         reasons.append(
             (
                 destination,
-                "has {} of memory free, and main_memory is {}".format(
-                    round_size(info["memory"]["available"]), format_size(main_memory)
+                "has {} of memory free, and main_memory {} and QEMU itself want {}".format(
+                    round_size(info["memory"]["available"]),
+                    format_size(main_memory),
+                    round_size(main_memory + OVERHEAD),
                 ),
             )
         )

@@ -5,7 +5,12 @@
 
 from __future__ import annotations
 
-from ansible_collections.smemv.kvm.plugins.module_utils.errors import HostError, QmpCommandError, RelocationFailed, RelocationTimeout
+from ansible_collections.smemv.kvm.plugins.module_utils.errors import (
+    HostError,
+    QmpCommandError,
+    RelocationFailed,
+    RelocationTimeout,
+)
 from ansible_collections.smemv.kvm.plugins.module_utils.relocation import Relocation, figures, same_target
 
 

@@ -217,13 +217,8 @@ def _nic_words(name, index, nic):
         # Without vhost: the pages of a split VM are QEMU's to fetch.
         backend = f"tap,id=net{index},ifname={ifname},script=no,downscript=no,vhost=off"
     # No option ROM: the VM boots from its disk or kernel, and the ROM's size would become part of the guest.
-    device = "virtio-net-pci,id=virtio-net{},netdev=net{},mac={},romfile=,bus=pcie.0,addr=0x{:x}".format(
-        index,
-        index,
-        nic["mac"],
-        _NIC_SLOTS[index],
-    )
-    return ["-netdev", backend, "-device", device]
+    device = f"virtio-net-pci,id=virtio-net{index},netdev=net{index},mac={nic['mac']},romfile="
+    return ["-netdev", backend, "-device", f"{device},bus=pcie.0,addr=0x{_NIC_SLOTS[index]:x}"]
 
 
 def unit(name, config, paths):

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+
+from tests.lab.cli import CHECKOUT
 
 
 def test_systemd_runs_everything(lab):
@@ -76,3 +80,12 @@ def test_systemd_in_the_host_limits_its_services(lab):
     assert done.returncode != 0
     assert lab.ssh("host-1", "systemd-run --quiet --wait --property=MemoryMax=128M "
                              "python3 -c 'bytearray(64 << 20)' && echo fits") == "fits"
+
+
+def test_another_checkout_leaves_the_lab_alone(lab, tmp_path):
+    shutil.copytree(CHECKOUT / "lab", tmp_path / "lab")
+    for command in (["up"], ["down"]):
+        done = subprocess.run([tmp_path / "lab/lab", *command, "--name", lab.name],
+                              capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert f"was made with {CHECKOUT}/lab/lab" in done.stderr

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import threading
 
@@ -46,6 +47,7 @@ class FakeQemu:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self._thread.join()
+        os.unlink(self.path)
 
     def commands(self):
         """Names of the commands asked, in order, without the handshake."""

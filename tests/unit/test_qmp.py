@@ -19,7 +19,10 @@ def test_commands_are_answered_one_after_another(qemu):
 
 def test_a_refusal_has_its_class_and_words(qemu):
     qemu.answers["cont"] = Refusal("GenericError", "it is fenced")
-    with QmpClient(qemu.path) as client, pytest.raises(QmpCommandError, match="QEMU refused cont: it is fenced") as error:
+    with (
+        QmpClient(qemu.path) as client,
+        pytest.raises(QmpCommandError, match="QEMU refused cont: it is fenced") as error,
+    ):
         client.execute("cont")
     assert error.value.error_class == "GenericError"
     assert error.value.description == "it is fenced"

@@ -19,6 +19,9 @@
 /* Pages moved while the pager's lock is held, about a microsecond each. */
 #define MOVES_PER_LOCK 8
 
+/* How long to wait, in ms, where no page can leave just now. */
+#define STUCK_MS 100
+
 /* What one peer gets in a round. */
 typedef struct SmemvRound {
     SmemvConn conn;
@@ -246,21 +249,22 @@ static void finish_round(SmemvEvictor *e, size_t n)
 
 /*
  * Send the oldest pages in staging to the sub-hosts, and what is to be
- * dropped there. Gives the lock up meanwhile.
+ * dropped there. Gives the lock up meanwhile. Returns how many pages that
+ * were.
  */
-static void send_out(SmemvEvictor *e)
+static size_t send_out(SmemvEvictor *e)
 {
     SmemvPager *p = e->p;
     uint64_t staged = p->staging.head - p->staging.tail;
-    size_t n;
+    size_t n_drops = p->n_drops, n;
 
     for (unsigned i = 0; i < p->session->n_peers; i++) {
         GArray *empty = e->rounds[i].drops;
 
         e->rounds[i].drops = p->drops[i];
-        p->n_drops -= p->drops[i]->len;
         p->drops[i] = empty;
     }
+    p->n_drops = 0;
     n = assign(e, MIN(staged, SMEMV_BATCH));
     if (!n && staged) {
         warn_report_once("smemv: the sub-hosts have no room left");
@@ -272,6 +276,7 @@ static void send_out(SmemvEvictor *e)
     if (!p->stop) {
         finish_round(e, n);
     }
+    return n + n_drops;
 }
 
 static void *evictor_thread(void *opaque)
@@ -293,7 +298,11 @@ static void *evictor_thread(void *opaque)
             /* Pages linger in staging until it is full. */
             if (!moved || smemv_staging_full(&p->staging) ||
                 smemv_pager_held(p) >= p->limit) {
-                send_out(e);
+                moved += send_out(e);
+            }
+            if (!moved) {
+                /* All are pinned, or on their way in. */
+                qemu_cond_timedwait(&p->work, &p->lock, STUCK_MS);
             }
         } while (!p->stop &&
                  smemv_pager_held(p) > smemv_pager_low(p->limit));

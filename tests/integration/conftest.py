@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One lab of four hosts for all these tests, prepared by site.yml, and a VM on it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.integration.cluster import GUEST, Cluster, wait_for
+
+SECONDS = 600
+REQUEST = {"vm": "big", "destination_host": "host-2", "sub_hosts": ["host-3", "host-4"], "main_memory": "256MiB"}
+
+
+def pytest_collection_modifyitems(items):
+    """The first test of all may have to wait for QEMU to be built; a test's own time is limited all the same."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(SECONDS, func_only=True))
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """Four hosts with QEMU and memservers. The first one builds what is not in the cache yet."""
+    cluster = Cluster(f"i{os.getpid()}")
+    cluster.run("up", "--hosts", "4", "--memory", "3G")
+    try:
+        installed = cluster.install()
+        assert installed.code == 0, installed.output
+        cluster.lay_guest()
+        yield cluster
+    finally:
+        cluster.run("down")
+
+
+@pytest.fixture(scope="session")
+def configuration(cluster):
+    """A VM of 512 MiB that checks 200 MiB of pages for ever, without haste."""
+    (cluster.folder / "shared/big.img").write_bytes(bytes(1 << 20))
+    return {
+        "name": "big", "memory": "512MiB", "vcpus": 2, "accel": "tcg",
+        "kernel": f"{GUEST}/bzImage", "initrd": f"{GUEST}/initrd",
+        "append": "console=ttyS0 quiet smemv.fill=200M smemv.rate=1000",
+        "disks": [{"path": "/srv/smemv/big.img"}], "nics": [{"type": "user"}],
+    }  # fmt: skip
+
+
+@pytest.fixture
+def vm(cluster, configuration):
+    """The VM, running on host-1 and on no other host; nothing is left of it afterwards."""
+    clear(cluster)
+    started = cluster.module("host-1", "vm", **configuration)["host-1"]
+    assert started["changed"], started
+    wait_for(lambda: any(phase == "run" for phase, *_ in cluster.console("host-1", "big")), what="the guest")
+    yield configuration
+    clear(cluster)
+
+
+def clear(cluster):
+    """No VM and no session on any host."""
+    for module, args in (
+        ("vm_incoming", {"name": "big", "state": "absent"}),
+        ("vm_release", {"name": "big"}),
+        ("vm", {"name": "big", "state": "absent", "shutdown_timeout": 0}),
+    ):
+        cluster.module("kvm_hosts", module, **args)
+    cluster.module("memservers", "memserver_session", vm="big")
+    cluster.module("kvm_hosts", "ansible.builtin.file", path="/var/log/smemv/big.console.log", state="absent")
+    assert set(map(tuple, cluster.vms().values())) == {()}
+    assert set(map(tuple, cluster.sessions().values())) == {()}
+
+
+def kill(process):
+    """Cut a controller off, with all that it started here."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What migrate_large_vm.yml refuses before anything is touched: one sentence names the host and what is missing."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.integration.conftest import REQUEST
+
+REFUSALS = [
+    ({"vm": "small"}, "no host has a VM small (asked: host-1, host-2, host-3, host-4)"),
+    ({"destination_host": "host-9"}, "host-9: no host of that name is in the inventory's group kvm_hosts"),
+    ({"sub_hosts": ["host-3", "host-9"]}, "host-9: no host of that name is in the inventory's group memservers"),
+    ({"sub_hosts": []}, "sub_hosts names no host"),
+    ({"sub_hosts": ["host-3", "host-2"]}, "host-2: is the destination and cannot be a sub-host too"),
+    ({"sub_hosts": ["host-3", "host-3"]}, "host-3: is listed twice in sub_hosts"),
+    ({"destination_host": "host-1"}, "host-1: VM big runs here already: the destination is the source"),
+    ({"main_memory": "256M"}, "main_memory '256M' is not a size"),
+    ({"main_memory": "1000000B"}, "main_memory 1000000B is not a multiple of the page"),
+    ({"main_memory": "32MiB"}, "host-2: main_memory 32MiB is less than the 64MiB that VM big can work with"),
+    ({"main_memory": "512MiB"}, "host-2: main_memory 512MiB holds all of VM big (512MiB): there is nothing to split"),
+    ({"main_memory": "100GiB"}, "host-2: has "),
+]
+
+
+@pytest.fixture(scope="module")
+def refused(cluster, configuration):
+    """Runs the playbook with a change to the request: its message, once it has refused and touched nothing."""
+
+    def ask(**change):
+        before = cluster.vms(), cluster.sessions()
+        play = cluster.play("migrate_large_vm.yml", **{**REQUEST, **change})
+        assert play.code != 0, play.output
+        assert play.changed == 0, play.output
+        after = cluster.vms(), cluster.sessions()
+        assert [states(vms) for vms in before] == [states(vms) for vms in after]
+        return play.message
+
+    return ask
+
+
+def states(answers):
+    return {host: [(entry["name"], entry.get("state")) for entry in entries] for host, entries in answers.items()}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def running_vm(cluster, configuration):
+    started = cluster.module("host-1", "vm", **configuration)["host-1"]
+    assert started["changed"], started
+    yield
+    cluster.module("host-1", "vm", name="big", state="absent", shutdown_timeout=0)
+
+
+@pytest.mark.parametrize(("change", "message"), REFUSALS)
+def test_a_request_that_cannot_be(refused, change, message):
+    assert message in refused(**change)
+
+
+@pytest.mark.parametrize(
+    ("variable", "message"),
+    [
+        ("vm", "say which VM"),
+        ("main_memory", "say how much memory the destination may hold"),
+        ("sub_hosts", "say which hosts hold the rest"),
+        ("destination_host", "say where to"),
+    ],
+)
+def test_what_is_not_said_is_named(cluster, variable, message):
+    play = cluster.play("migrate_large_vm.yml", **{key: value for key, value in REQUEST.items() if key != variable})
+    assert play.code != 0
+    assert play.changed == 0
+    assert message in play.output
+
+
+def test_a_memserver_that_is_not_running(cluster, refused):
+    cluster.ssh("host-4", "systemctl stop smemv-memserver")
+    try:
+        answer = cluster.play("migrate_large_vm.yml", **REQUEST)
+        assert "host-4: its memserver is not running" in answer.message
+        assert answer.changed == 0
+    finally:
+        cluster.ssh("host-4", "systemctl start smemv-memserver")
+
+
+def test_memservers_with_too_little_room(cluster, refused):
+    for host in REQUEST["sub_hosts"]:
+        with_capacity(cluster, host, "64MiB")
+    try:
+        message = refused()
+        for host in REQUEST["sub_hosts"]:
+            assert f"{host}: its memserver has room for 64MiB, and 272MiB are wanted of all sub-hosts" in message
+    finally:
+        for host in REQUEST["sub_hosts"]:
+            with_capacity(cluster, host, "half")
+
+
+def with_capacity(cluster, host, capacity):
+    play = cluster.play("site.yml", "--limit", host, memserver_capacity=capacity)
+    assert play.code == 0, play.output
+
+
+@pytest.mark.parametrize("host", ["host-2", "host-3"])
+def test_a_host_that_cannot_be_reached(cluster, host):
+    cluster.run("link", host, "down")
+    try:
+        play = cluster.play("migrate_large_vm.yml", **REQUEST)
+        assert f"{host}: cannot be reached" in play.message
+        assert play.changed == 0
+    finally:
+        cluster.run("link", host, "up")
+
+
+def test_a_host_that_takes_no_part_may_be_away(cluster):
+    cluster.run("link", "host-4", "down")
+    try:
+        play = cluster.play("migrate_large_vm.yml", "--check", **{**REQUEST, "sub_hosts": ["host-3"]})
+        assert play.code == 0, play.output
+    finally:
+        cluster.run("link", "host-4", "up")
+
+
+def test_a_destination_without_the_vms_disk(cluster, configuration, refused):
+    # Not on the storage that the hosts share.
+    cluster.ssh("host-1", "truncate --size 1M /var/tmp/own.img")
+    cluster.module("host-1", "vm", **{**configuration, "name": "lone", "disks": [{"path": "/var/tmp/own.img"}]})
+    try:
+        message = refused(vm="lone")
+        assert "VM lone is not touched: host-2: there is no /var/tmp/own.img, which VM lone uses" in message
+    finally:
+        cluster.module("host-1", "vm", name="lone", state="absent", shutdown_timeout=0)
+
+
+def test_a_vm_whose_memory_is_shared(cluster, configuration, refused):
+    shared = ["-object", "memory-backend-memfd,id=ram,size=512M,share=on", "-machine", "memory-backend=ram"]
+    started = cluster.module("host-1", "vm", **{**configuration, "name": "lone", "disks": [], "extra_args": shared})
+    assert started["host-1"]["changed"], started
+    try:
+        assert "host-1: VM lone cannot be split: " in refused(vm="lone")
+    finally:
+        cluster.module("host-1", "vm", name="lone", state="absent", shutdown_timeout=0)
+
+
+def test_a_vm_that_a_stock_qemu_started(cluster, configuration, refused):
+    cluster.ssh("host-1", "apt-get install --quiet=2 --yes --no-install-recommends qemu-system-x86 >/dev/null 2>&1")
+    stock = {**configuration, "name": "lone", "disks": [], "qemu": "/usr/bin/qemu-system-x86_64"}
+    started = cluster.module("host-1", "vm", **stock)
+    assert started["host-1"]["changed"], started
+    try:
+        assert "host-1: VM lone was started by a QEMU without split migration" in refused(vm="lone")
+    finally:
+        cluster.module("host-1", "vm", name="lone", state="absent", shutdown_timeout=0)

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""migrate_large_vm.yml: what it does, what it leaves, and that it does nothing twice."""
+
+from __future__ import annotations
+
+from tests.integration.cluster import wait_for
+from tests.integration.conftest import REQUEST, kill
+
+PLAYBOOK = "migrate_large_vm.yml"
+
+
+def arrived(cluster):
+    """The one VM there is, on host-2."""
+    vms = cluster.vms()
+    (there,) = vms.pop("host-2")
+    assert not any(vms.values())
+    return there
+
+
+def assert_works_on(cluster, host):
+    """The guest goes on there, and never found a wrong page."""
+    before = cluster.console(host, "big")[-1][1]
+    wait_for(lambda: cluster.console(host, "big")[-1][1] > before, what="progress of the guest")
+    assert all(wrong == 0 for _phase, _accesses, wrong in cluster.console(host, "big"))
+
+
+def test_four_ways(cluster, vm):
+    guest = wait_for(lambda: cluster.guest_config("host-1", "big"))
+    before = cluster.vms()["host-1"][0]["config"]
+
+    foretold = cluster.play(PLAYBOOK, "--check", **REQUEST)
+    assert (foretold.code, foretold.changed > 0) == (0, True), foretold.output
+    assert [len(vms) for _host, vms in sorted(cluster.vms().items())] == [1, 0, 0, 0]
+    assert not any(cluster.sessions().values())
+
+    done = cluster.play(PLAYBOOK, **REQUEST)
+    assert (done.code, done.changed > 0) == (0, True), done.output
+    assert "VM big runs on host-2: " in done.output
+    there = arrived(cluster)
+    assert (there["state"], there["adopted"], there["config"]) == ("running", True, before)
+    memory = there["memory"]
+    assert (memory["state"], memory["limit"]) == ("split", 256 << 20)
+    remote = sum(host["remote"] for host in memory["sub_hosts"])
+    assert memory["resident"] + memory["zero"] + remote == memory["total"]
+    shares = {host["name"]: host["share"] for host in memory["sub_hosts"]}
+    assert sum(shares.values()) == (512 << 20) - (256 << 20) // 16 * 15
+    for host, sessions in cluster.sessions().items():
+        assert [session["reserved"] for session in sessions] == ([shares[host]] if host in shares else [])
+    assert cluster.try_ssh("host-1", "systemctl cat smemv-vm-big").returncode != 0
+    assert cluster.try_ssh("host-1", "pgrep --full qemu-system").returncode != 0
+    assert_works_on(cluster, "host-2")
+    assert wait_for(lambda: cluster.guest_config("host-2", "big")) == guest
+
+    for mode in (["--check"], []):
+        again = cluster.play(PLAYBOOK, *mode, **REQUEST)
+        assert (again.code, again.changed) == (0, 0), again.output
+    assert_works_on(cluster, "host-2")
+
+
+def used(cluster):
+    return sum(session["used"] for sessions in cluster.sessions().values() for session in sessions)
+
+
+def under_way(cluster, **variables):
+    """A migration slow enough to be disturbed; returns once pages have left."""
+    process = cluster.begin(PLAYBOOK, relocate_bandwidth="4MiB", **REQUEST, **variables)
+    wait_for(lambda: used(cluster), what="a page on a sub-host")
+    return process
+
+
+def test_cut_off_while_it_migrates(cluster, vm):
+    kill(under_way(cluster))
+    done = cluster.play(PLAYBOOK, **REQUEST)
+    assert done.code == 0, done.output
+    assert arrived(cluster)["adopted"]
+    assert_works_on(cluster, "host-2")
+
+
+def test_cut_off_before_the_units_are_switched_over(cluster, vm):
+    kill(under_way(cluster))
+    wait_for(lambda: [vms[0]["state"] for vms in cluster.vms().values() if vms] == ["moved", "running"], 300)
+    assert not cluster.vms()["host-2"][0]["adopted"]
+    done = cluster.play(PLAYBOOK, **REQUEST)
+    assert (done.code, done.changed > 0) == (0, True), done.output
+    assert arrived(cluster)["adopted"]
+    assert cluster.play(PLAYBOOK, **REQUEST).changed == 0
+
+
+def assert_never_left(cluster, process, *reasons):
+    """The playbook failed, for these reasons; the VM runs on on host-1, and nothing is left elsewhere."""
+    output, _none = process.communicate(timeout=240)
+    assert process.returncode != 0, output
+    said = [line for line in output.splitlines() if "VM big was not moved to host-2" in line][-1]
+    for reason in (*reasons, "It runs on host-1, as before."):
+        assert reason in said
+    vms = cluster.vms()
+    assert [machine["state"] for machine in vms.pop("host-1")] == ["running"]
+    assert not any(vms.values())
+    assert not any(cluster.sessions().values())
+    assert_works_on(cluster, "host-1")
+
+
+def test_a_memserver_that_dies(cluster, vm):
+    process = under_way(cluster)
+    cluster.ssh("host-3", "systemctl kill --signal KILL smemv-memserver")
+    assert_never_left(cluster, process, "host-1: ", "host-3")
+
+
+def test_a_destination_whose_qemu_dies(cluster, vm):
+    process = under_way(cluster)
+    cluster.ssh("host-2", "systemctl kill --signal KILL smemv-vm-big")
+    assert_never_left(cluster, process, "host-1: ")
+    # And once more, undisturbed.
+    done = cluster.play(PLAYBOOK, **REQUEST)
+    assert done.code == 0, done.output
+    assert_works_on(cluster, "host-2")
+
+
+def test_a_timeout(cluster, vm):
+    process = under_way(cluster, relocate_timeout=5)
+    assert_never_left(cluster, process, "is still active after 5 s")

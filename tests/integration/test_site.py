@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""site.yml: what it leaves on a host, asked from systemd, and that it does nothing twice."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.mark.parametrize("mode", [[], ["--check"]])
+def test_a_second_run_changes_nothing(cluster, mode):
+    again = cluster.play("site.yml", *mode)
+    assert again.code == 0, again.output
+    assert again.changed == 0, again.output
+
+
+def properties(cluster, unit, *names):
+    """What systemd holds of a unit."""
+    shown = cluster.ssh("host-3", f"systemctl show {unit} --property {','.join(names)}")
+    return dict(line.split("=", 1) for line in shown.splitlines())
+
+
+def test_the_memserver_is_sandboxed(cluster):
+    wanted = {
+        "ActiveState": "active", "UnitFileState": "enabled", "Type": "notify", "User": "smemv", "Restart": "on-failure",
+        "CapabilityBoundingSet": "", "NoNewPrivileges": "yes", "ProtectSystem": "strict", "ProtectHome": "yes",
+        "PrivateDevices": "yes", "PrivateTmp": "yes", "MemoryDenyWriteExecute": "yes", "RestrictNamespaces": "yes",
+        "ProtectKernelTunables": "yes", "ProtectControlGroups": "yes", "LockPersonality": "yes",
+    }  # fmt: skip
+    assert properties(cluster, "smemv-memserver", *wanted) == wanted
+
+
+def test_every_vm_is_sandboxed(cluster):
+    wanted = {
+        "Restart": "no",
+        "NoNewPrivileges": "yes",
+        "ProtectSystem": "strict",
+        "PrivateTmp": "yes",
+        "RestrictSUIDSGID": "yes",
+        "LockPersonality": "yes",
+        "DevicePolicy": "closed",
+    }
+    shown = properties(cluster, "smemv-vm-any", *wanted, "CapabilityBoundingSet")
+    assert set(shown.pop("CapabilityBoundingSet").split()) == {"cap_dac_override", "cap_sys_ptrace"}
+    assert shown == wanted
+
+
+def test_memservers_hold_half_of_the_hosts_memory(cluster):
+    for host, info in cluster.module("memservers", "host_info").items():
+        assert info["memserver"]["running"], host
+        assert info["memserver"]["capacity"] == info["memory"]["total"] // 8192 * 4096
+
+
+def test_every_host_has_the_same_qemu(cluster):
+    answers = cluster.module("kvm_hosts", "host_info").values()
+    assert all(answer["qemu"]["smemv"] for answer in answers)
+    (version,) = {answer["qemu"]["version"] for answer in answers}
+    assert "smemv-" in version
+
+
+@pytest.mark.parametrize(
+    ("capacity", "message"),
+    [("2G", "is not a size"), ("64GiB", "which has to be no more"), ("0B", "which has to be no more")],
+)
+def test_a_capacity_that_cannot_be(cluster, capacity, message):
+    refused = cluster.play("site.yml", "--limit", "host-3", memserver_capacity=capacity)
+    assert refused.code != 0
+    assert message in refused.message
+    assert cluster.ssh("host-3", "systemctl is-active smemv-memserver") == "active"
