@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
 import threading
 
 import wire_client as wire
-from wire_client import page_of
+from wire_client import Session, page_of
 
 
 def test_a_second_main_reads_but_does_not_write(memserver, session):
@@ -122,35 +124,44 @@ def test_a_put_that_was_half_sent_before_the_claim_changes_nothing(memserver, se
         assert new.pages(0, 2) == [page_of(1), page_of(1)]
 
 
-def test_after_the_claim_nothing_of_the_older_holder_arrives(memserver, session):
-    """Old mains write as fast as they can on several connections; from CLAIM on the pages stand still."""
-    second = session.other_main()
-    with memserver.attached(session) as first, memserver.connect() as new:
-        olds = [first, memserver.connect(), memserver.connect()]
-        for old in olds[1:]:
-            assert old.attach(session).status == wire.OK
-        new.attach(second)
-        started = threading.Barrier(len(olds) + 1)
+def test_after_the_claim_nothing_of_the_older_holder_arrives(start):
+    """Old mains write as fast as they can on several connections; from CLAIM on the pages stand still.
 
-        def write(connection, number):
-            started.wait()
-            for version in range(100000):
-                status = connection.put(0, [page_of(number << 32 | version)] * 16).status
-                if status == wire.STALE:
-                    return
-                assert status == wire.OK
+    The GET is sent together with the CLAIM, so that it is done while the old mains' PUTs are still at work.
+    """
+    memserver = start(workers=4)
+    puts = [
+        wire.request(wire.PUT, 256, 0, 0, wire.put_payload([page_of(number << 32 | version)] * 256)) * 4
+        for number in range(3)
+        for version in range(2)
+    ]
+    claim_and_get = wire.request(wire.CLAIM, 0, 1, 1) + wire.request(wire.GET, 256, 2)
 
-        threads = [threading.Thread(target=write, args=(old, i)) for i, old in enumerate(olds)]
-        for thread in threads:
-            thread.start()
-        started.wait()
-        while new.pages(0) == [None]:
-            pass
-        assert new.claim(1).status == wire.OK
-        frozen = new.pages(0, 16)
-        for thread in threads:
-            thread.join()
-        assert new.pages(0, 16) == frozen
-        assert len(set(frozen)) == 1, "a PUT is there as a whole, or not at all"
-        for old in olds[1:]:
-            old.socket.close()
+    def write(connection, number):
+        for turn in range(10000):
+            connection.send(puts[2 * number + turn % 2])
+            statuses = [connection.receive().status for _ in range(4)]
+            assert statuses == sorted(statuses)
+            if statuses[-1] == wire.STALE:
+                return
+            assert statuses == [wire.OK] * 4
+
+    for _round in range(8):
+        session = Session()
+        with contextlib.ExitStack() as stack:
+            olds = [stack.enter_context(memserver.attached(session, 256))]
+            olds += [stack.enter_context(memserver.connect()) for _ in range(2)]
+            new = stack.enter_context(memserver.connect())
+            assert all(old.attach(session).status == wire.OK for old in olds[1:])
+            assert new.attach(session.other_main()).status == wire.OK
+            pool = stack.enter_context(concurrent.futures.ThreadPoolExecutor())
+            writers = [pool.submit(write, old, number) for number, old in enumerate(olds)]
+            while new.pages(0) == [None]:
+                pass
+            new.send(claim_and_get)
+            assert new.receive().status == wire.OK
+            frozen = wire.split_pages(new.receive(), 256)
+            for writer in writers:
+                writer.result()
+            assert len(set(frozen)) == 1, "a PUT is there as a whole, or not at all"
+            assert new.pages(0, 256) == frozen

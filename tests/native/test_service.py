@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -59,6 +60,15 @@ def test_nothing_to_listen_on(memserver_binary):
     result = run(memserver_binary, "--capacity", "8192")
     assert result.returncode == 1
     assert "nothing to listen on" in result.stderr
+
+
+def test_several_addresses_and_ipv6(start):
+    memserver = start(options=("--listen", "[::1]:0", "--listen", "127.0.0.2:0"))
+    places = re.findall(r"listening on (\S+) port (\d+)", memserver.log.read_text())
+    assert [host for host, port in places] == ["127.0.0.1", "::1", "127.0.0.2"]
+    for host, port in places:
+        with wire.Connection((host, int(port))) as c:
+            assert c.hello().status == wire.OK
 
 
 def test_a_port_that_is_taken(memserver, memserver_binary):
@@ -152,9 +162,16 @@ def test_memory_is_there_when_it_is_promised_and_given_back(memserver, session):
         c.reserve(300)
         assert_committed(memserver, 300)
         assert c.pages(0, 256) == [page_of(i) for i in range(256)]
-        c.drop(0, 256)
+        c.reserve(1024)
+        for first in range(256, 1024, 256):
+            c.put(first, [page_of(i) for i in range(256)])
+        assert_committed(memserver, 1024)
+        for first in range(0, 1024, 256):
+            c.drop(first, 256)
         c.reserve(0)
         assert_committed(memserver, 0)
+        c.reserve(600)
+        assert_committed(memserver, 600)
         c.close(session)
         assert committed(memserver) == 0
 

@@ -29,6 +29,8 @@ RESPONSE = struct.Struct("<BBHIII")
 ENTRY = struct.Struct("<II")
 PRESENT = 1
 
+REPLY_SIZES = {HELLO: 16, OPEN: 8, ATTACH: 8, PUT: 0, DROP: 8, SYNC: 0, CLOSE: 0, CLAIM: 8, RESERVE: 8}
+
 NO_TOKEN = bytes(32)
 
 
@@ -160,6 +162,8 @@ class Connection:
         magic, opcode, status, tag, length, count = RESPONSE.unpack(self.read(RESPONSE.size))
         assert magic == MAGIC_RESPONSE
         assert length <= 1052672
+        if status == OK and opcode in REPLY_SIZES:
+            assert length == REPLY_SIZES[opcode]
         return Response(opcode, status, tag, count, self.read(length))
 
     def call(self, opcode: int, count: int = 0, address: int = 0, payload: bytes = b"") -> Response:
