@@ -47,9 +47,9 @@ def inventory_path(lab: str) -> Path:
 def ensure_key(lab: str) -> None:
     """Make the key that opens every host of the lab, for root and for the user behind sudo."""
     folder = STATE / lab
+    (folder / "ssh").mkdir(mode=0o700, exist_ok=True)
     if not (folder / "id_ed25519").exists():
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"lab {lab}", "-f", folder / "id_ed25519")
-        (folder / "ssh").mkdir(mode=0o700)
         for path in (folder / "id_ed25519", folder / "ssh"):
             _give_to_user(path)
 

@@ -8,10 +8,11 @@ set aside for tests. The machine masquerades what hosts send elsewhere, so that 
 """
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 
 from lab.command import run
-from lab.settings import STATE
+from lab.settings import STATE, LabError
 
 BRIDGE = "lab"
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
@@ -55,23 +56,23 @@ def ensure_lab(lab: str, number: int) -> None:
     inside = namespace(lab)
     if inside in _namespaces():
         return
-    run("ip", "netns", "add", inside)
-    run("ip", "-batch", "-", stdin=f"""
-        link add {inside} type veth peer name machine netns {inside}
-        address add 198.19.{number}.1/30 dev {inside}
-        link set {inside} up
-        route add 198.18.{number}.0/24 via 198.19.{number}.2
-    """)
-    run("ip", "-netns", inside, "-batch", "-", stdin=f"""
-        link set lo up
-        link add {BRIDGE} type bridge
-        address add 198.18.{number}.254/24 dev {BRIDGE}
-        link set {BRIDGE} up
-        address add 198.19.{number}.2/30 dev machine
-        link set machine up
-        route add default via 198.19.{number}.1
-    """)
-    run("nsenter", f"--net=/run/netns/{inside}", "sh", "-c", f"echo 1 > {FORWARDING}")
+    with _new_namespace(inside):
+        run("ip", "-batch", "-", stdin=f"""
+            link add {inside} type veth peer name machine netns {inside}
+            address add 198.19.{number}.1/30 dev {inside}
+            link set {inside} up
+            route add 198.18.{number}.0/24 via 198.19.{number}.2
+        """)
+        run("ip", "-netns", inside, "-batch", "-", stdin=f"""
+            link set lo up
+            link add {BRIDGE} type bridge
+            address add 198.18.{number}.254/24 dev {BRIDGE}
+            link set {BRIDGE} up
+            address add 198.19.{number}.2/30 dev machine
+            link set machine up
+            route add default via 198.19.{number}.1
+        """)
+        run("nsenter", f"--net=/run/netns/{inside}", "sh", "-c", f"echo 1 > {FORWARDING}")
 
 
 def ensure_host(lab: str, number: int, host: str) -> None:
@@ -79,19 +80,19 @@ def ensure_host(lab: str, number: int, host: str) -> None:
     inside = namespace(lab, host)
     if inside in _namespaces():
         return
-    run("ip", "netns", "add", inside)
-    run("ip", "-netns", namespace(lab), "-batch", "-", stdin=f"""
-        link add {host} type veth peer name eth0 netns {inside}
-        link set {host} master {BRIDGE}
-        link set {host} up
-    """)
-    run("ip", "-netns", inside, "-batch", "-", stdin=f"""
-        link set lo up
-        link set eth0 address {hardware_address(number, host)}
-        address add {address(number, host)}/24 dev eth0
-        link set eth0 up
-        route add default via 198.18.{number}.254
-    """)
+    with _new_namespace(inside):
+        run("ip", "-netns", namespace(lab), "-batch", "-", stdin=f"""
+            link add {host} type veth peer name eth0 netns {inside}
+            link set {host} master {BRIDGE}
+            link set {host} up
+        """)
+        run("ip", "-netns", inside, "-batch", "-", stdin=f"""
+            link set lo up
+            link set eth0 address {hardware_address(number, host)}
+            address add {address(number, host)}/24 dev eth0
+            link set eth0 up
+            route add default via 198.18.{number}.254
+        """)
 
 
 def set_link(lab: str, host: str, state: str) -> None:
@@ -135,6 +136,17 @@ def _ensure_forwarding() -> None:
     FORWARDING.write_text("1\n")
     if "table ip smemv_lab" not in run("nft", "list", "tables"):
         run("nft", "--file", "-", stdin=MASQUERADE)
+
+
+@contextmanager
+def _new_namespace(name: str):
+    """Add a network namespace, and take it away again if what follows fails: one that exists is whole."""
+    run("ip", "netns", "add", name)
+    try:
+        yield
+    except LabError:
+        run("ip", "netns", "delete", name)
+        raise
 
 
 def _namespaces() -> list[str]:

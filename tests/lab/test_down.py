@@ -37,6 +37,13 @@ def test_after_a_failed_up(no_lab):
     assert "File exists" in done.stderr
 
 
+def test_up_after_a_failed_up_works(no_lab):
+    test_after_a_failed_up(no_lab)
+    subprocess.run(["ip", "link", "delete", f"sv-{no_lab.name}"], check=True)
+    no_lab.run("up")
+    assert no_lab.ssh("host-1", "ping -c 1 -W 1 198.19.$(hostname -I | cut -d . -f 3).1")
+
+
 def test_after_killed_hosts(no_lab):
     no_lab.run("up", "--hosts", "2")
     no_lab.run("kill", "host-1")
