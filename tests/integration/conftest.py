@@ -24,16 +24,22 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def cluster():
-    """Four hosts with QEMU and memservers. The first one builds what is not in the cache yet."""
-    cluster = Cluster(f"i{os.getpid()}")
-    cluster.run("up", "--hosts", "4", "--memory", "3G")
+    """Four hosts with QEMU and memservers. The first one builds what is not in the cache yet.
+
+    With SMEMV_TEST_LAB in the environment that lab of four hosts is used, and stays up.
+    """
+    kept = os.environ.get("SMEMV_TEST_LAB")
+    cluster = Cluster(kept or f"i{os.getpid()}")
+    if not kept:
+        cluster.run("up", "--hosts", "4", "--memory", "3G")
     try:
         installed = cluster.install()
         assert installed.code == 0, installed.output
         cluster.lay_guest()
         yield cluster
     finally:
-        cluster.run("down")
+        if not kept:
+            cluster.run("down")
 
 
 @pytest.fixture(scope="session")
