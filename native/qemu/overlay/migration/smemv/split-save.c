@@ -99,6 +99,11 @@ int smemv_save_prepare(void *opaque, Error **errp)
                    conflict);
         return -EINVAL;
     }
+    if (migrate_mode() != MIG_MODE_NORMAL) {
+        error_setg(errp, "a split migration cannot use the mode %s",
+                   MigMode_str(migrate_mode()));
+        return -EINVAL;
+    }
     if (!migrate_return_path()) {
         error_setg(errp, "a split migration needs the capability return-path");
         return -EINVAL;
