@@ -58,13 +58,13 @@ class Cluster(CliLab):
         """A command in the shell that `lab/lab env` gives."""
         return ["bash", "-c", f'eval "$(lab/lab env --name {self.name})"; exec "$@"', "bash", name, *args]
 
-    def play(self, name: str, *args: str, **variables) -> Play:
+    def play(self, name: str, /, *args: str, **variables) -> Play:
         """Run a playbook of the collection to its end."""
         process = self.begin(name, *args, **variables)
         output, _none = process.communicate()
         return Play(process.returncode, output)
 
-    def begin(self, name: str, *args: str, **variables) -> subprocess.Popen:
+    def begin(self, name: str, /, *args: str, **variables) -> subprocess.Popen:
         """Begin a playbook, in a process group of its own."""
         return subprocess.Popen(
             self._playbook(name, args, variables),
@@ -79,11 +79,12 @@ class Cluster(CliLab):
     def _playbook(self, name, args, variables):
         return self.command("ansible-playbook", f"playbooks/{name}", *args, "--extra-vars", json.dumps(variables))
 
-    def module(self, hosts: str, name: str, *options: str, **args) -> dict[str, dict]:
+    def module(self, hosts: str, name: str, /, *options: str, **args) -> dict[str, dict]:
         """Run a module, by its short name one of the collection's; by host what it returned."""
         name = name if "." in name else f"smemv.kvm.{name}"
         with tempfile.TemporaryDirectory() as folder:
-            words = ["ansible", hosts, "--module-name", name, "--args", json.dumps(args), "--tree", folder, *options]
+            words = ["ansible", hosts, "--module-name", name, "--tree", folder, *options]
+            words += ["--args", json.dumps(args)] if args else []
             subprocess.run(
                 self.command(*words), cwd=CHECKOUT, stdin=subprocess.DEVNULL, capture_output=True, check=False
             )
