@@ -57,14 +57,11 @@ def test_four_ways(cluster, vm):
     assert_works_on(cluster, "host-2")
 
 
-def used(cluster):
-    return sum(session["used"] for sessions in cluster.sessions().values() for session in sessions)
-
-
 def under_way(cluster, **variables):
-    """A migration slow enough to be disturbed; returns once pages have left."""
+    """A migration slow enough to be disturbed; returns once the source speaks to the memservers."""
     process = cluster.begin(PLAYBOOK, relocate_bandwidth="4MiB", **REQUEST, **variables)
-    wait_for(lambda: used(cluster), what="a page on a sub-host")
+    connections = "ss --tcp --numeric --no-header state established dport = :4770"
+    wait_for(lambda: cluster.ssh("host-1", connections), 180, "a connection to a memserver")
     return process
 
 
