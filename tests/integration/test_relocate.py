@@ -116,3 +116,14 @@ def test_a_destination_whose_qemu_dies(cluster, vm):
 def test_a_timeout(cluster, vm):
     process = under_way(cluster, relocate_timeout=5)
     assert_never_left(cluster, process, "is still active after 5 s")
+
+
+def test_a_memserver_that_holds_pages_is_not_restarted(cluster, vm):
+    done = cluster.play(PLAYBOOK, **REQUEST)
+    assert done.code == 0, done.output
+    for mode in (["--check"], []):
+        refused = cluster.play("site.yml", "--limit", "host-3", *mode, memserver_capacity="1GiB")
+        assert refused.code != 0, refused.output
+        assert "host-3: its memserver holds pages of big" in refused.message
+    assert cluster.play("site.yml").changed == 0
+    assert_works_on(cluster, "host-2")
