@@ -59,7 +59,7 @@ def test_four_ways(cluster, vm):
 
 def under_way(cluster, **variables):
     """A migration slow enough to be disturbed; returns once the source speaks to the memservers."""
-    process = cluster.begin(PLAYBOOK, relocate_bandwidth="4MiB", **REQUEST, **variables)
+    process = cluster.begin(PLAYBOOK, relocate_bandwidth="8MiB", **REQUEST, **variables)
     connections = "ss --tcp --numeric --no-header state established dport = :4770"
     wait_for(lambda: cluster.ssh("host-1", connections), 180, "a connection to a memserver")
     return process
