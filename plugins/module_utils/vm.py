@@ -31,6 +31,8 @@ _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.ASCII)
 _INTERFACE = re.compile(r"[A-Za-z0-9_.-]{1,15}", re.ASCII)
 _CONTROL = re.compile(r"[\x01-\x1f\x7f]")
 _UUID_NAMESPACE = uuid.UUID("2f0c1a52-6a6e-5f0e-9d0c-7f6c6a1f4a10")
+# What PrivateTmp= hides from a VM's unit.
+_HIDDEN = ("/tmp/", "/var/tmp/")
 # Slots of the root bus; 0 is the host bridge, 31 the south bridge.
 _RNG_SLOT = 3
 _DISK_SLOTS = range(4, 16)
@@ -106,6 +108,8 @@ def complete(name, requested, current, kvm):
     for what in paths_wanted(config):
         if not what.startswith("/"):
             raise ConfigError(f"{what!r} is not an absolute path")
+        if what.startswith(_HIDDEN) and what != config["qemu"]:
+            raise ConfigError(f"{what} is out of the VM's sight: its unit has a /tmp and /var/tmp of its own")
     return config
 
 

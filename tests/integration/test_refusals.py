@@ -119,11 +119,13 @@ def test_a_host_that_takes_no_part_may_be_away(cluster):
 
 def test_a_destination_without_the_vms_disk(cluster, configuration, refused):
     # Not on the storage that the hosts share.
-    cluster.ssh("host-1", "truncate --size 1M /var/tmp/own.img")
-    cluster.module("host-1", "vm", **{**configuration, "name": "lone", "disks": [{"path": "/var/tmp/own.img"}]})
+    cluster.ssh("host-1", "truncate --size 1M /var/lib/own.img")
+    lone = {**configuration, "name": "lone", "disks": [{"path": "/var/lib/own.img"}]}
+    started = cluster.module("host-1", "vm", **lone)
+    assert started["host-1"]["changed"], started
     try:
         message = refused(vm="lone")
-        assert "VM lone is not touched: host-2: there is no /var/tmp/own.img, which VM lone uses" in message
+        assert "VM lone is not touched: host-2: there is no /var/lib/own.img, which VM lone uses" in message
     finally:
         cluster.module("host-1", "vm", name="lone", state="absent", shutdown_timeout=0)
 

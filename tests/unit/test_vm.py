@@ -59,6 +59,7 @@ BAD = [
     ({"append": "quiet"}, "want a kernel"),
     ({"kernel": "bzImage"}, "not an absolute path"),
     ({"disks": [{"path": "big.img"}]}, "not an absolute path"),
+    ({"disks": [{"path": "/var/tmp/big.img"}]}, "/var/tmp/big.img is out of the VM's sight"),
     ({"disks": [{"path": "/a"}] * 13}, "13 disks are more than the 12"),
     ({"nics": [{"type": "user"}] * 13}, "13 NICs are more than the 12"),
     ({"nics": [{"type": "user", "mac": "52:54:00:00:00"}]}, "not the MAC address"),
