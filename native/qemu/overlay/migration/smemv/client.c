@@ -29,12 +29,12 @@ static const struct {
     { IPPROTO_TCP, TCP_NODELAY, 1 },
 };
 
+/* Room for the response to a GET of one page, and more. */
+#define BUFFER_SIZE 8192
+
 void smemv_conn_init(SmemvConn *c, SmemvSession *s, SmemvPeer *peer)
 {
-    c->session = s;
-    c->peer = peer;
-    c->ioc = NULL;
-    c->start = c->end = 0;
+    *c = (SmemvConn) { .session = s, .peer = peer };
 }
 
 void smemv_conn_close(SmemvConn *c)
@@ -44,6 +44,7 @@ void smemv_conn_close(SmemvConn *c)
         object_unref(OBJECT(c->ioc));
         c->ioc = NULL;
     }
+    g_clear_pointer(&c->buf, g_free);
     c->start = c->end = 0;
 }
 
@@ -79,7 +80,7 @@ static int conn_send(SmemvConn *c, const struct iovec *iov, size_t niov,
     return 0;
 }
 
-/* Have at least @need bytes, at most the size of @c->buf, in @c->buf. */
+/* Have at least @need bytes, at most BUFFER_SIZE, in @c->buf. */
 static int conn_fill(SmemvConn *c, size_t need, Error **errp)
 {
     ERRP_GUARD();
@@ -96,7 +97,7 @@ static int conn_fill(SmemvConn *c, size_t need, Error **errp)
     c->start = 0;
     while (c->end < need) {
         ssize_t n = qio_channel_read(c->ioc, (char *)c->buf + c->end,
-                                     sizeof(c->buf) - c->end, errp);
+                                     BUFFER_SIZE - c->end, errp);
 
         if (n == 0) {
             error_setg(errp, "closed the connection");
@@ -109,11 +110,24 @@ static int conn_fill(SmemvConn *c, size_t need, Error **errp)
     return 0;
 }
 
-/*
- * Read one response. @payload points to its payload until the next read.
- */
-static int conn_receive(SmemvConn *c, struct smemv_wire_response *r,
-                        const uint8_t **payload, Error **errp)
+/* Take @size bytes into @to, from @c->buf as far as they are there. */
+static int conn_read(SmemvConn *c, uint8_t *to, size_t size, Error **errp)
+{
+    size_t have = MIN(size, c->end - c->start);
+
+    memcpy(to, c->buf + c->start, have);
+    c->start += have;
+    if (size > have &&
+        qio_channel_read_all(c->ioc, (char *)to + have, size - have,
+                             errp) < 0) {
+        return conn_failed(c, errp);
+    }
+    return 0;
+}
+
+/* Read the header of a response that has at most @longest bytes behind it. */
+static int conn_receive_header(SmemvConn *c, struct smemv_wire_response *r,
+                               size_t longest, Error **errp)
 {
     ERRP_GUARD();
     const char *wrong;
@@ -122,18 +136,30 @@ static int conn_receive(SmemvConn *c, struct smemv_wire_response *r,
         return -1;
     }
     wrong = smemv_wire_get_response(c->buf + c->start, r);
-    if (!wrong && r->length > sizeof(c->buf) - SMEMV_WIRE_HEADER_SIZE) {
+    if (!wrong && r->length > longest) {
         wrong = "a longer response than was asked for";
     }
     if (wrong) {
         error_setg(errp, "%s", wrong);
         return conn_failed(c, errp);
     }
-    if (conn_fill(c, SMEMV_WIRE_HEADER_SIZE + r->length, errp)) {
+    c->start += SMEMV_WIRE_HEADER_SIZE;
+    return 0;
+}
+
+/*
+ * Read what is behind the header. @payload points to it until the next read.
+ * Returns the response's status.
+ */
+static int conn_receive_payload(SmemvConn *c,
+                                const struct smemv_wire_response *r,
+                                const uint8_t **payload, Error **errp)
+{
+    if (conn_fill(c, r->length, errp)) {
         return -1;
     }
-    *payload = c->buf + c->start + SMEMV_WIRE_HEADER_SIZE;
-    c->start += SMEMV_WIRE_HEADER_SIZE + r->length;
+    *payload = c->buf + c->start;
+    c->start += r->length;
 
     if (r->status != SMEMV_WIRE_OK) {
         error_setg(errp, "memserver on %s (%s:%u) refuses %s: %s: %.*s",
@@ -145,10 +171,17 @@ static int conn_receive(SmemvConn *c, struct smemv_wire_response *r,
     return r->status;
 }
 
-static int conn_send_request(SmemvConn *c, unsigned opcode, uint64_t address,
+static int conn_receive(SmemvConn *c, struct smemv_wire_response *r,
+                        const uint8_t **payload, Error **errp)
+{
+    int ret = conn_receive_header(c, r, BUFFER_SIZE, errp);
+
+    return ret ? ret : conn_receive_payload(c, r, payload, errp);
+}
+
+static int conn_send_request(SmemvConn *c, struct smemv_wire_request q,
                              const void *body, size_t body_size, Error **errp)
 {
-    struct smemv_wire_request q = { .opcode = opcode, .address = address };
     uint8_t header[SMEMV_WIRE_HEADER_SIZE];
     struct iovec iov[2] = {
         { header, sizeof(header) },
@@ -176,13 +209,19 @@ static int conn_receive_response(SmemvConn *c, unsigned opcode,
     return status;
 }
 
-static int conn_call(SmemvConn *c, unsigned opcode, uint64_t address,
+static int conn_call(SmemvConn *c, struct smemv_wire_request q,
                      const void *body, size_t body_size,
                      const uint8_t **payload, uint32_t length, Error **errp)
 {
-    int ret = conn_send_request(c, opcode, address, body, body_size, errp);
+    int ret = conn_send_request(c, q, body, body_size, errp);
 
-    return ret ? ret : conn_receive_response(c, opcode, payload, length, errp);
+    return ret ? ret : conn_receive_response(c, q.opcode, payload, length,
+                                             errp);
+}
+
+static struct smemv_wire_request request(unsigned opcode)
+{
+    return (struct smemv_wire_request) { .opcode = opcode };
 }
 
 static bool set_socket_options(int fd)
@@ -256,15 +295,16 @@ static int conn_connect(SmemvConn *c, Error **errp)
         return conn_failed(c, errp);
     }
     c->ioc = QIO_CHANNEL(sioc);
+    c->buf = g_malloc(BUFFER_SIZE);
     qio_channel_set_name(c->ioc, "smemv");
     smemv_wire_put_hello(body, &hello);
-    return conn_call(c, SMEMV_WIRE_HELLO, 0, body, sizeof(body), &payload,
+    return conn_call(c, request(SMEMV_WIRE_HELLO), body, sizeof(body), &payload,
                      SMEMV_WIRE_HELLO_SIZE, errp);
 }
 
-int smemv_conn_send_open(SmemvConn *c, Error **errp)
+int smemv_conn_send_open(SmemvConn *c, uint64_t pages, Error **errp)
 {
-    struct smemv_wire_open o = { .reserve = c->peer->share };
+    struct smemv_wire_open o = { .reserve = pages };
     uint8_t body[SMEMV_WIRE_OPEN_SIZE];
     int ret = conn_connect(c, errp);
 
@@ -278,7 +318,8 @@ int smemv_conn_send_open(SmemvConn *c, Error **errp)
     memcpy(o.holder, c->peer->holder, sizeof(o.holder));
     qemu_mutex_unlock(&c->peer->lock);
     smemv_wire_put_open(body, &o);
-    return conn_send_request(c, SMEMV_WIRE_OPEN, 0, body, sizeof(body), errp);
+    return conn_send_request(c, request(SMEMV_WIRE_OPEN), body, sizeof(body),
+                             errp);
 }
 
 int smemv_conn_await_open(SmemvConn *c, Error **errp)
@@ -314,7 +355,7 @@ int smemv_conn_attach(SmemvConn *c, Error **errp)
     a.epoch = c->epoch = c->peer->epoch;
     qemu_mutex_unlock(&c->peer->lock);
     smemv_wire_put_attach(body, &a);
-    ret = conn_call(c, SMEMV_WIRE_ATTACH, 0, body, sizeof(body), &payload,
+    ret = conn_call(c, request(SMEMV_WIRE_ATTACH), body, sizeof(body), &payload,
                     sizeof(uint64_t), errp);
     if (!ret) {
         qatomic_set(&c->peer->lost, false);
@@ -372,22 +413,29 @@ int smemv_conn_send_drops(SmemvConn *c, const uint64_t *pages, size_t n,
                           size_t *requests, Error **errp)
 {
     uint8_t heads[SMEMV_BATCH * SMEMV_WIRE_HEADER_SIZE];
-    struct iovec iov = { heads, n * SMEMV_WIRE_HEADER_SIZE };
 
-    assert(n <= SMEMV_BATCH);
-    for (size_t i = 0; i < n; i++) {
-        struct smemv_wire_request q = {
-            .opcode = SMEMV_WIRE_DROP,
-            .count = 1,
-            .address = pages[i] << SMEMV_PAGE_BITS,
-        };
+    for (size_t i = 0; i < n;) {
+        struct iovec iov = { heads, 0 };
 
-        smemv_wire_put_request(heads + i * SMEMV_WIRE_HEADER_SIZE, &q);
+        while (i < n && iov.iov_len < sizeof(heads)) {
+            struct smemv_wire_request q = {
+                .opcode = SMEMV_WIRE_DROP,
+                .address = pages[i] << SMEMV_PAGE_BITS,
+            };
+
+            do {
+                i++;
+                q.count++;
+            } while (i < n && pages[i] == pages[i - 1] + 1 &&
+                     q.count < SMEMV_WIRE_MAX_PAGES);
+            smemv_wire_put_request(heads + iov.iov_len, &q);
+            iov.iov_len += SMEMV_WIRE_HEADER_SIZE;
+            ++*requests;
+        }
+        if (conn_send(c, &iov, 1, errp)) {
+            return -1;
+        }
     }
-    if (n && conn_send(c, &iov, 1, errp)) {
-        return -1;
-    }
-    *requests += n;
     return 0;
 }
 
@@ -459,10 +507,123 @@ int smemv_conn_get(SmemvConn *c, uint64_t page, const uint8_t **data,
     return 0;
 }
 
+/* The entries of a run, and what is wrong with them, if anything is. */
+static const char *run_checksums(const struct smemv_wire_response *r,
+                                 unsigned n, const uint8_t *entries,
+                                 uint32_t *crc)
+{
+    for (unsigned i = 0; i < n; i++) {
+        struct smemv_wire_entry e;
+        const char *wrong = smemv_wire_get_entry(
+            entries + i * SMEMV_WIRE_ENTRY_SIZE, &e);
+
+        if (wrong) {
+            return wrong;
+        }
+        if (!(e.flags & SMEMV_WIRE_ENTRY_PRESENT)) {
+            return "a page that is missing";
+        }
+        crc[i] = e.crc;
+    }
+    return r->length == n * (SMEMV_WIRE_ENTRY_SIZE + SMEMV_PAGE_SIZE) ?
+           NULL : "pages of another size";
+}
+
+int smemv_conn_get_run(SmemvConn *c, uint64_t page, unsigned n, uint8_t *data,
+                       Error **errp)
+{
+    ERRP_GUARD();
+    struct smemv_wire_request q = {
+        .opcode = SMEMV_WIRE_GET,
+        .count = n,
+        .address = page << SMEMV_PAGE_BITS,
+    };
+    uint32_t crc[SMEMV_WIRE_MAX_PAGES];
+    struct smemv_wire_response r;
+    const uint8_t *payload;
+    const char *wrong;
+    int ret = conn_send_request(c, q, NULL, 0, errp);
+
+    if (!ret) {
+        ret = conn_receive_header(c, &r, SMEMV_WIRE_MAX_PAYLOAD, errp);
+    }
+    if (ret) {
+        return ret;
+    }
+    if (r.status != SMEMV_WIRE_OK) {
+        return conn_receive_payload(c, &r, &payload, errp);
+    }
+    wrong = r.opcode == SMEMV_WIRE_GET &&
+            r.length >= n * SMEMV_WIRE_ENTRY_SIZE ? NULL : "no page entries";
+    if (!wrong) {
+        if (conn_fill(c, n * SMEMV_WIRE_ENTRY_SIZE, errp)) {
+            return -1;
+        }
+        wrong = run_checksums(&r, n, c->buf + c->start, crc);
+        c->start += n * SMEMV_WIRE_ENTRY_SIZE;
+    }
+    if (!wrong && conn_read(c, data, (size_t)n * SMEMV_PAGE_SIZE, errp)) {
+        return -1;
+    }
+    for (unsigned i = 0; !wrong && i < n; i++) {
+        if (smemv_wire_crc32c(data + (size_t)i * SMEMV_PAGE_SIZE,
+                              SMEMV_PAGE_SIZE) != crc[i]) {
+            wrong = "a page that is damaged";
+        }
+    }
+    if (wrong) {
+        error_setg(errp, "memserver on %s (%s:%u) answers GET of %u pages at "
+                   "0x%" PRIx64 " with %s", c->peer->name, c->peer->host,
+                   c->peer->port, n, q.address, wrong);
+        smemv_conn_close(c);
+        return SMEMV_WIRE_CHECKSUM;
+    }
+    stat64_add(&c->peer->received, (uint64_t)n * SMEMV_PAGE_SIZE);
+    return 0;
+}
+
+int smemv_conn_copy(SmemvConn *c, uint64_t page, unsigned n,
+                    SmemvPeer *target, uint64_t *copied, Error **errp)
+{
+    struct smemv_wire_request q = {
+        .opcode = SMEMV_WIRE_COPY,
+        .count = n,
+        .address = page << SMEMV_PAGE_BITS,
+    };
+    struct smemv_wire_copy m = { .port = target->port };
+    uint8_t body[SMEMV_WIRE_COPY_SIZE];
+    const uint8_t *payload;
+    int ret;
+
+    pstrcpy(m.host, sizeof(m.host), target->host);
+    WITH_QEMU_LOCK_GUARD(&target->lock) {
+        memcpy(m.holder, target->holder, sizeof(m.holder));
+    }
+    smemv_wire_put_copy(body, &m);
+    ret = conn_call(c, q, body, sizeof(body), &payload, sizeof(uint64_t),
+                    errp);
+    if (!ret) {
+        *copied = smemv_wire_get_u64(payload);
+    }
+    return ret;
+}
+
+int smemv_conn_reserve(SmemvConn *c, uint64_t pages, Error **errp)
+{
+    struct smemv_wire_request q = {
+        .opcode = SMEMV_WIRE_RESERVE,
+        .address = pages,
+    };
+    const uint8_t *payload;
+
+    return conn_call(c, q, NULL, 0, &payload, sizeof(uint64_t), errp);
+}
+
 int smemv_conn_claim(SmemvConn *c, bool renew, Error **errp)
 {
     SmemvPeer *peer = c->peer;
     const uint8_t *payload;
+    bool outdated;
     int ret = 0;
 
     WITH_QEMU_LOCK_GUARD(&peer->lock) {
@@ -471,16 +632,21 @@ int smemv_conn_claim(SmemvConn *c, bool renew, Error **errp)
         }
         /* Until it has succeeded, a repetition is the same claim. */
         peer->claiming = true;
+        outdated = c->epoch != peer->epoch;
     }
     if (renew) {
         smemv_conn_close(c);
     }
-    if (!c->ioc) {
+    if (!c->ioc || outdated) {
         ret = smemv_conn_attach(c, errp);
     }
     if (!ret) {
-        ret = conn_call(c, SMEMV_WIRE_CLAIM, c->epoch, NULL, 0, &payload,
-                        sizeof(uint64_t), errp);
+        struct smemv_wire_request q = {
+            .opcode = SMEMV_WIRE_CLAIM,
+            .address = c->epoch,
+        };
+
+        ret = conn_call(c, q, NULL, 0, &payload, sizeof(uint64_t), errp);
     }
     if (!ret) {
         QEMU_LOCK_GUARD(&peer->lock);
@@ -500,6 +666,6 @@ int smemv_conn_close_session(SmemvConn *c, Error **errp)
     memcpy(m.id, c->session->id, sizeof(m.id));
     memcpy(m.token, c->session->token, sizeof(m.token));
     smemv_wire_put_close(body, &m);
-    return conn_call(c, SMEMV_WIRE_CLOSE, 0, body, sizeof(body), &payload, 0,
-                     errp);
+    return conn_call(c, request(SMEMV_WIRE_CLOSE), body, sizeof(body), &payload,
+                     0, errp);
 }

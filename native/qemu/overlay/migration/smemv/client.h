@@ -25,7 +25,7 @@ typedef struct SmemvConn {
     SmemvPeer *peer;
     QIOChannel *ioc;             /* NULL while not connected */
     uint64_t epoch;              /* with which it attached last */
-    uint8_t buf[8192];           /* received, and not yet taken */
+    uint8_t *buf;                /* received, and not yet taken */
     size_t start, end;           /* of what is in @buf */
 } SmemvConn;
 
@@ -39,11 +39,11 @@ void smemv_conn_init(SmemvConn *c, SmemvSession *s, SmemvPeer *peer);
 void smemv_conn_close(SmemvConn *c);
 
 /*
- * Open the session on the peer: reserve its share. The second call awaits
+ * Open the session on the peer: reserve @pages. The second call awaits
  * what the first has sent, so that many peers can do it side by side: to
  * have the memory ready takes a memserver a while.
  */
-int smemv_conn_send_open(SmemvConn *c, Error **errp);
+int smemv_conn_send_open(SmemvConn *c, uint64_t pages, Error **errp);
 int smemv_conn_await_open(SmemvConn *c, Error **errp);
 
 /*
@@ -59,7 +59,7 @@ int smemv_conn_attach(SmemvConn *c, Error **errp);
 int smemv_conn_send_puts(SmemvConn *c, const SmemvPut *puts, size_t n,
                          size_t *requests, Error **errp);
 
-/* The same for DROPs. */
+/* The same for DROPs, of as many as are wanted. */
 int smemv_conn_send_drops(SmemvConn *c, const uint64_t *pages, size_t n,
                           size_t *requests, Error **errp);
 
@@ -72,6 +72,25 @@ int smemv_conn_await(SmemvConn *c, size_t requests, Error **errp);
  */
 int smemv_conn_get(SmemvConn *c, uint64_t page, const uint8_t **data,
                    uint32_t *crc, Error **errp);
+
+/*
+ * Fetch the run of @n pages, at most SMEMV_WIRE_MAX_PAGES, that begins at
+ * @page, into @data. SMEMV_WIRE_CHECKSUM where one is missing or damaged.
+ */
+int smemv_conn_get_run(SmemvConn *c, uint64_t page, unsigned n, uint8_t *data,
+                       Error **errp);
+
+/*
+ * Have the memserver send what it stores of a run, of at most
+ * SMEMV_WIRE_MAX_PAGES, to the memserver of @target: @copied pages. After
+ * anything but OK some of it may still arrive there, until the claim there is
+ * renewed.
+ */
+int smemv_conn_copy(SmemvConn *c, uint64_t page, unsigned n,
+                    SmemvPeer *target, uint64_t *copied, Error **errp);
+
+/* Change the reservation to @pages. */
+int smemv_conn_reserve(SmemvConn *c, uint64_t pages, Error **errp);
 
 /*
  * Claim the session, so that no other process may write.

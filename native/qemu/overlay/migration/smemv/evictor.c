@@ -36,6 +36,7 @@ struct SmemvEvictor {
     QemuThread thread;
     SmemvRound *rounds;          /* of each peer */
     uint8_t places[SMEMV_BATCH]; /* of the round's slots: where they go */
+    bool flush;                  /* send drops, however few */
 };
 
 /*
@@ -67,9 +68,7 @@ static size_t move_out(SmemvPager *p)
             smemv_pager_arrived(p, page);
             break;
         case -ENOENT:            /* given back by the guest: it reads as zero */
-            p->map->place[page] = SMEMV_ZERO;
-            p->zero++;
-            p->resident--;
+            smemv_pager_went_out(p, page, SMEMV_ZERO);
             moved++;
             break;
         default:
@@ -84,20 +83,27 @@ static size_t move_out(SmemvPager *p)
     return moved;
 }
 
-/* The peer with the largest part of its share free, or -1. */
-static int roomiest_peer(SmemvSession *s)
+/* Where @page is to go: SMEMV_REMOTE + peer, or 0 where there is no room. */
+static uint8_t place_for(SmemvPager *p, uint64_t page)
 {
+    SmemvSession *s = p->session;
+    SmemvCopy *copy = smemv_pager_copy_of(p, page);
+    uint8_t best = p->home[page];
     double most = 0;
-    int best = -1;
 
+    /* A peer that stores it already needs no room for it. */
+    if (best && s->peers[best - SMEMV_REMOTE].wanted) {
+        return best;
+    }
+    best = 0;
     for (unsigned i = 0; i < s->n_peers; i++) {
-        SmemvPeer *peer = &s->peers[i];
-        double room = peer->share <= peer->stored ? 0 :
-                      (double)(peer->share - peer->stored) / peer->share;
+        double room = (double)smemv_peer_room(&s->peers[i]) /
+                      MAX(s->peers[i].share, 1);
 
-        if (room > most) {
+        /* An older content of the page may just be arriving there. */
+        if (room > most && !(copy && copy->to == i)) {
             most = room;
-            best = i;
+            best = SMEMV_REMOTE + i;
         }
     }
     return best;
@@ -118,16 +124,19 @@ static size_t assign(SmemvEvictor *e, size_t n)
             continue;
         }
         if (!buffer_is_zero(data, SMEMV_PAGE_SIZE)) {
-            int peer = roomiest_peer(p->session);
+            uint8_t place = place_for(p, slot->page);
+            SmemvPeer *peer;
             SmemvRound *r;
 
-            if (peer < 0) {
+            if (!place) {
                 return i;
             }
-            r = &e->rounds[peer];
+            peer = &p->session->peers[place - SMEMV_REMOTE];
+            r = &e->rounds[place - SMEMV_REMOTE];
             r->puts[r->n++] = (SmemvPut) { slot->page, data };
-            p->session->peers[peer].stored++;
-            e->places[i] = SMEMV_REMOTE + peer;
+            peer->stored += p->home[slot->page] != place;
+            peer->busy++;
+            e->places[i] = place;
         }
         slot->sending = true;
     }
@@ -142,9 +151,8 @@ static int send_round(SmemvRound *r, Error **errp)
 
     r->requests = 0;
     /* Drops first: a page may be among them that is put again. */
-    for (size_t i = 0; !ret && i < r->drops->len; i += SMEMV_BATCH) {
-        ret = smemv_conn_send_drops(&r->conn, drops + i,
-                                    MIN(SMEMV_BATCH, r->drops->len - i),
+    if (!ret) {
+        ret = smemv_conn_send_drops(&r->conn, drops, r->drops->len,
                                     &r->requests, errp);
     }
     return ret ? ret : smemv_conn_send_puts(&r->conn, r->puts, r->n,
@@ -214,26 +222,23 @@ static void finish_round(SmemvEvictor *e, size_t n)
 
     for (size_t i = 0; i < n; i++) {
         SmemvSlot *slot = smemv_staging_slot(&p->staging, p->staging.tail + i);
-        unsigned place = e->places[i], peer = place - SMEMV_REMOTE;
+        uint8_t place = e->places[i];
 
         if (slot->page == SMEMV_NO_PAGE) {
             continue;
         }
-        if (slot->touched) {
-            p->doubled--;
-            if (place >= SMEMV_REMOTE) {
-                smemv_pager_drop(p, peer, slot->page);
-            }
+        if (place != SMEMV_ZERO) {
+            s->peers[place - SMEMV_REMOTE].busy--;
+            trace_smemv_page_out(slot->page,
+                                 s->peers[place - SMEMV_REMOTE].name);
+        }
+        if (!slot->touched) {
+            smemv_pager_went_out(p, slot->page, place);
             continue;
         }
-        p->map->place[slot->page] = place;
-        p->resident--;
-        if (place >= SMEMV_REMOTE) {
-            s->peers[peer].remote++;
-            p->pages_out++;
-            trace_smemv_page_out(slot->page, s->peers[peer].name);
-        } else {
-            p->zero++;
+        p->doubled--;
+        if (place != SMEMV_ZERO) {
+            smemv_pager_left_behind(p, slot->page, place);
         }
     }
     for (unsigned i = 0; i < s->n_peers; i++) {
@@ -261,6 +266,10 @@ static size_t send_out(SmemvEvictor *e)
     for (unsigned i = 0; i < p->session->n_peers; i++) {
         GArray *empty = e->rounds[i].drops;
 
+        if (p->session->peers[i].gone) {
+            smemv_conn_close(&e->rounds[i].conn);
+            g_array_set_size(p->drops[i], 0);
+        }
         e->rounds[i].drops = p->drops[i];
         p->drops[i] = empty;
     }
@@ -279,6 +288,28 @@ static size_t send_out(SmemvEvictor *e)
     return n + n_drops;
 }
 
+/* Have less than the low watermark, as long as that is possible. */
+static void evict(SmemvEvictor *e)
+{
+    SmemvPager *p = e->p;
+
+    do {
+        size_t moved = smemv_pager_held(p) > smemv_pager_low(p->limit) ?
+                       move_out(p) : 0;
+
+        /* Pages linger in staging until it is full. */
+        if (!moved || smemv_staging_full(&p->staging) ||
+            smemv_pager_held(p) >= p->limit) {
+            moved += send_out(e);
+        }
+        if (!moved) {
+            /* All are pinned, or on their way in. */
+            qemu_cond_timedwait(&p->work, &p->lock, STUCK_MS);
+        }
+    } while (!p->stop && p->may_evict &&
+             smemv_pager_held(p) > smemv_pager_low(p->limit));
+}
+
 static void *evictor_thread(void *opaque)
 {
     SmemvEvictor *e = opaque;
@@ -286,26 +317,17 @@ static void *evictor_thread(void *opaque)
 
     QEMU_LOCK_GUARD(&p->lock);
     while (!p->stop) {
-        if (smemv_pager_held(p) <= smemv_pager_high(p->limit) &&
-            p->n_drops < SMEMV_BATCH) {
+        if (p->may_evict &&
+            (smemv_pager_held(p) > smemv_pager_high(p->limit) ||
+             p->n_drops >= (e->flush ? 1 : SMEMV_BATCH))) {
+            p->evicting = true;
+            e->flush = false;
+            evict(e);
+            p->evicting = false;
+            qemu_cond_broadcast(&p->quiet);
+        } else {
             qemu_cond_wait(&p->work, &p->lock);
-            continue;
         }
-        do {
-            size_t moved = smemv_pager_held(p) > smemv_pager_low(p->limit) ?
-                           move_out(p) : 0;
-
-            /* Pages linger in staging until it is full. */
-            if (!moved || smemv_staging_full(&p->staging) ||
-                smemv_pager_held(p) >= p->limit) {
-                moved += send_out(e);
-            }
-            if (!moved) {
-                /* All are pinned, or on their way in. */
-                qemu_cond_timedwait(&p->work, &p->lock, STUCK_MS);
-            }
-        } while (!p->stop &&
-                 smemv_pager_held(p) > smemv_pager_low(p->limit));
     }
     return NULL;
 }
@@ -316,17 +338,29 @@ SmemvEvictor *smemv_evictor_new(SmemvPager *p, Error **errp)
     SmemvSession *s = p->session;
 
     e->p = p;
-    e->rounds = g_new0(SmemvRound, s->n_peers);
-    for (unsigned i = 0; i < s->n_peers; i++) {
+    e->rounds = g_new0(SmemvRound, SMEMV_MAX_PEERS);
+    for (unsigned i = 0; i < SMEMV_MAX_PEERS; i++) {
         SmemvRound *r = &e->rounds[i];
 
         r->drops = g_array_new(false, false, sizeof(uint64_t));
         smemv_conn_init(&r->conn, s, &s->peers[i]);
-        if (smemv_conn_attach(&r->conn, errp)) {
+    }
+    for (unsigned i = 0; i < s->n_peers; i++) {
+        if (smemv_conn_attach(&e->rounds[i].conn, errp)) {
             return NULL;
         }
     }
     return e;
+}
+
+void smemv_evictor_free(SmemvEvictor *e)
+{
+    for (unsigned i = 0; i < SMEMV_MAX_PEERS; i++) {
+        smemv_conn_close(&e->rounds[i].conn);
+        g_array_free(e->rounds[i].drops, true);
+    }
+    g_free(e->rounds);
+    g_free(e);
 }
 
 bool smemv_evictor_claim(SmemvEvictor *e, Error **errp)
@@ -345,6 +379,29 @@ bool smemv_evictor_claim(SmemvEvictor *e, Error **errp)
         }
     }
     return true;
+}
+
+static bool has_pages(const GArray *pages, uint64_t page, unsigned n)
+{
+    for (unsigned i = 0; i < pages->len; i++) {
+        if (g_array_index(pages, uint64_t, i) - page < n) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool smemv_evictor_drops(SmemvEvictor *e, unsigned i, uint64_t page,
+                         unsigned n)
+{
+    return has_pages(e->p->drops[i], page, n) ||
+           has_pages(e->rounds[i].drops, page, n);
+}
+
+void smemv_evictor_flush(SmemvEvictor *e)
+{
+    e->flush = true;
+    qemu_cond_signal(&e->p->work);
 }
 
 void smemv_evictor_start(SmemvEvictor *e)

@@ -22,7 +22,16 @@ bool smemv_evictor_claim(SmemvEvictor *e, Error **errp);
 /* Start the thread; the session must be claimed. */
 void smemv_evictor_start(SmemvEvictor *e);
 
+/*
+ * Whether drops of pages of a run are under way to peer @i, or waiting to be
+ * sent; and have all such sent soon. Both want the pager's lock.
+ */
+bool smemv_evictor_drops(SmemvEvictor *e, unsigned i, uint64_t page,
+                         unsigned n);
+void smemv_evictor_flush(SmemvEvictor *e);
+
 /* Wait until the thread has seen that the pager stops. */
 void smemv_evictor_join(SmemvEvictor *e);
+void smemv_evictor_free(SmemvEvictor *e);
 
 #endif

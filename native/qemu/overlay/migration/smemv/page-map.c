@@ -95,6 +95,17 @@ bool smemv_page_map_add(SmemvPageMap *map, const char *block_name,
     return false;
 }
 
+SmemvPageMap *smemv_page_map_new_like(const SmemvPageMap *map)
+{
+    SmemvPageMap *copy = g_new0(SmemvPageMap, 1);
+
+    copy->blocks = g_memdup2(map->blocks, map->n_blocks * sizeof(SmemvBlock));
+    copy->n_blocks = map->n_blocks;
+    copy->pages = map->pages;
+    copy->place = g_new0(uint8_t, map->pages);
+    return copy;
+}
+
 void smemv_page_map_free(SmemvPageMap *map)
 {
     if (map) {

@@ -64,6 +64,8 @@ bool smemv_page_map_add(SmemvPageMap *map, const char *block_name,
 
 /* An empty map, to be filled by smemv_page_map_add(). */
 SmemvPageMap *smemv_page_map_new_empty(void);
+/* The same blocks and numbers; all places SMEMV_ZERO. */
+SmemvPageMap *smemv_page_map_new_like(const SmemvPageMap *map);
 void smemv_page_map_free(SmemvPageMap *map);
 
 /* The block of @rb, or NULL where @rb cannot be split. */

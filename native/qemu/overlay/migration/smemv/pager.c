@@ -10,18 +10,28 @@
 #include "qemu/lockable.h"
 #include "qemu/userfaultfd.h"
 #include "exec/memory.h"
-#include "migration/blocker.h"
+#include "migration/misc.h"
+#include "qemu/error-report.h"
+#include "system/runstate.h"
 #include "system/system.h"
 #include "client.h"
 #include "evictor.h"
+#include "rebalance.h"
 #include "smemv.h"
 #include "trace.h"
+
+/* How often a wait looks up, in ms: a migration can be cancelled. */
+#define WAKE_MS 100
+
+/* What the evictor may take to end its round, in ms, while the VM is paused. */
+#define PAUSE_MS 1000
 
 /* A fault thread and its connections. */
 typedef struct SmemvFaultThread {
     SmemvPager *p;
+    QemuThread thread;
     int epoll_fd;
-    SmemvConn *conns;            /* to each peer */
+    SmemvConn *conns;            /* to each peer, SMEMV_MAX_PEERS of them */
 } SmemvFaultThread;
 
 bool smemv_pager_supported(Error **errp)
@@ -79,13 +89,94 @@ int smemv_pager_move(SmemvPager *p, void *to, void *from, bool wake)
     return ioctl(p->uffd, UFFDIO_MOVE, &m) ? -errno : 0;
 }
 
+SmemvCopy *smemv_pager_copy_of(SmemvPager *p, uint64_t page)
+{
+    SmemvCopy *c;
+
+    QLIST_FOREACH(c, &p->copies, next) {
+        if (page - c->page < c->n) {
+            return c;
+        }
+    }
+    return NULL;
+}
+
+static void note_change(SmemvPager *p, uint64_t page)
+{
+    if (p->keeps) {
+        g_array_append_val(p->changes, page);
+    }
+}
+
+void smemv_pager_left_behind(SmemvPager *p, uint64_t page, uint8_t place)
+{
+    if (p->keeps) {
+        p->home[page] = place;
+        note_change(p, page);
+        return;
+    }
+    if (p->home[page] == place) {
+        p->home[page] = 0;
+    }
+    smemv_pager_drop(p, place - SMEMV_REMOTE, page);
+}
+
+uint8_t smemv_pager_begin_in(SmemvPager *p, uint64_t page)
+{
+    uint8_t place = p->map->place[page];
+
+    p->map->place[page] = SMEMV_FETCHING;
+    p->resident++;
+    if (place == SMEMV_ZERO) {
+        p->zero--;
+    } else {
+        SmemvPeer *peer = &p->session->peers[place - SMEMV_REMOTE];
+        SmemvCopy *copy = smemv_pager_copy_of(p, page);
+
+        peer->remote--;
+        peer->busy++;
+        p->pages_in++;
+        if (copy) {
+            set_bit(page - copy->page, copy->touched);
+        }
+    }
+    return place;
+}
+
+void smemv_pager_end_in(SmemvPager *p, uint64_t page, uint8_t place)
+{
+    if (place != SMEMV_ZERO) {
+        p->session->peers[place - SMEMV_REMOTE].busy--;
+        smemv_pager_left_behind(p, page, place);
+    }
+    smemv_pager_arrived(p, page);
+}
+
+void smemv_pager_went_out(SmemvPager *p, uint64_t page, uint8_t place)
+{
+    uint8_t home = p->home[page];
+
+    p->map->place[page] = place;
+    p->resident--;
+    if (place == SMEMV_ZERO) {
+        p->zero++;
+    } else {
+        p->session->peers[place - SMEMV_REMOTE].remote++;
+        p->pages_out++;
+    }
+    if (home == place) {
+        p->home[page] = 0;
+    } else if (home && !p->keeps) {
+        smemv_pager_left_behind(p, page, home);
+    }
+    note_change(p, page);
+}
+
 /*
- * Copy @data, or zeros, to where page @page belongs and wake who waits there.
- *
  * A zero page is copied too, not mapped: the kernel's own zero page would
  * become memory at the first write, without a fault that could be counted.
  */
-static void copy_in(SmemvPager *p, uint64_t page, const void *data)
+void smemv_pager_copy_in(SmemvPager *p, uint64_t page, const void *data)
 {
     static const uint8_t zeros[SMEMV_PAGE_SIZE];
     struct uffdio_copy c = {
@@ -114,7 +205,7 @@ static void second_chance(SmemvPager *p, uint64_t page)
 
     if (slot->sending) {
         /* The evictor still reads the slot; what it sends is stale then. */
-        copy_in(p, page, from);
+        smemv_pager_copy_in(p, page, from);
         slot->touched = true;
         p->doubled++;
     } else {
@@ -139,6 +230,7 @@ static void second_chance(SmemvPager *p, uint64_t page)
  */
 static const uint8_t *fetch(SmemvFaultThread *t, unsigned i, uint64_t page)
 {
+    static const uint8_t zeros[SMEMV_PAGE_SIZE];
     SmemvPager *p = t->p;
     SmemvConn *c = &t->conns[i];
     const uint8_t *data;
@@ -157,6 +249,10 @@ static const uint8_t *fetch(SmemvFaultThread *t, unsigned i, uint64_t page)
         }
         if (qatomic_read(&p->stop)) {
             return NULL;
+        }
+        if (qatomic_read(&p->left) && !runstate_is_running()) {
+            /* Nothing of the guest: this process is about to end. */
+            return zeros;
         }
         if (ret == SMEMV_WIRE_STALE && smemv_peer_moved_on(c->peer, c->epoch)) {
             /* The evictor has renewed the claim: attach once more. */
@@ -205,28 +301,16 @@ static void page_in(SmemvFaultThread *t, uint64_t page)
         return;
     }
 
-    p->map->place[page] = SMEMV_FETCHING;
-    p->resident++;
-    if (place == SMEMV_ZERO) {
-        p->zero--;
-    } else {
-        p->session->peers[place - SMEMV_REMOTE].remote--;
-        p->pages_in++;
-    }
-
+    smemv_pager_begin_in(p, page);
     qemu_mutex_unlock(&p->lock);
     if (place != SMEMV_ZERO) {
         data = fetch(t, place - SMEMV_REMOTE, page);
     }
     if (place == SMEMV_ZERO || data) {
-        copy_in(p, page, data);
+        smemv_pager_copy_in(p, page, data);
     }
     qemu_mutex_lock(&p->lock);
-
-    if (place != SMEMV_ZERO) {
-        smemv_pager_drop(p, place - SMEMV_REMOTE, page);
-    }
-    smemv_pager_arrived(p, page);
+    smemv_pager_end_in(p, page, place);
 }
 
 static void serve_fault(SmemvFaultThread *t, const void *address)
@@ -276,12 +360,10 @@ static void *fault_thread(void *opaque)
             smemv_fatal("smemv: cannot read page faults: %s", strerror(errno));
         }
     }
-    for (unsigned i = 0; i < p->session->n_peers; i++) {
+    for (unsigned i = 0; i < SMEMV_MAX_PEERS; i++) {
         smemv_conn_close(&t->conns[i]);
     }
     close(t->epoll_fd);
-    g_free(t->conns);
-    g_free(t);
     return NULL;
 }
 
@@ -294,8 +376,8 @@ static SmemvFaultThread *fault_thread_new(SmemvPager *p, Error **errp)
 
     t->p = p;
     t->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    t->conns = g_new0(SmemvConn, p->session->n_peers);
-    for (unsigned i = 0; i < p->session->n_peers; i++) {
+    t->conns = g_new(SmemvConn, SMEMV_MAX_PEERS);
+    for (unsigned i = 0; i < SMEMV_MAX_PEERS; i++) {
         smemv_conn_init(&t->conns[i], p->session, &p->session->peers[i]);
     }
     if (t->epoll_fd < 0 ||
@@ -351,21 +433,32 @@ static bool take_over_ram(SmemvPager *p, Error **errp)
     return true;
 }
 
-/* The VM's process ends: so do its sessions. */
-static void pager_exit(Notifier *n, void *data)
+/* Tell the threads to end. */
+static void pager_stop(SmemvPager *p)
 {
-    SmemvPager *p = container_of(n, SmemvPager, exit_notifier);
     uint64_t one = 1;
 
     WITH_QEMU_LOCK_GUARD(&p->lock) {
         qatomic_set(&p->stop, true);
         qemu_cond_broadcast(&p->room);
         qemu_cond_broadcast(&p->work);
+        smemv_rebalance_wake(p->rebalance);
     }
     if (write(p->stop_fd, &one, sizeof(one)) != sizeof(one)) {
-        return;
+        error_report("smemv: cannot tell the pager to stop");
     }
-    if (p->may_evict) {
+}
+
+/* The VM's process ends: so do its sessions. */
+static void pager_exit(Notifier *n, void *data)
+{
+    SmemvPager *p = container_of(n, SmemvPager, exit_notifier);
+
+    pager_stop(p);
+    if (p->claimed && !p->left) {
+        if (smemv_rebalance_join(p->rebalance)) {
+            return;              /* it has no session any more */
+        }
         smemv_evictor_join(p->evictor);
         smemv_session_close(p->session);
     }
@@ -383,9 +476,12 @@ SmemvPager *smemv_pager_new(SmemvSession *session, SmemvPageMap *map,
     qemu_mutex_init(&p->lock);
     qemu_cond_init(&p->room);
     qemu_cond_init(&p->work);
+    qemu_cond_init(&p->quiet);
     p->arrivals = g_new(uint32_t, map->pages);
-    p->drops = g_new(GArray *, session->n_peers);
-    for (unsigned i = 0; i < session->n_peers; i++) {
+    p->home = g_new0(uint8_t, map->pages);
+    p->changes = g_array_new(false, false, sizeof(uint64_t));
+    p->drops = g_new(GArray *, SMEMV_MAX_PEERS);
+    for (unsigned i = 0; i < SMEMV_MAX_PEERS; i++) {
         p->drops[i] = g_array_new(false, false, sizeof(uint64_t));
     }
     p->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -404,6 +500,7 @@ SmemvPager *smemv_pager_new(SmemvSession *session, SmemvPageMap *map,
         }
     }
     p->evictor = smemv_evictor_new(p, errp);
+    p->rebalance = smemv_rebalance_new(p);
     return p->evictor ? p : NULL;
 }
 
@@ -414,10 +511,9 @@ bool smemv_pager_start(SmemvPager *p, Error **errp)
     }
     trace_smemv_pager_start(p->limit);
     for (unsigned i = 0; i < SMEMV_FAULT_THREADS; i++) {
-        QemuThread thread;
-
-        qemu_thread_create(&thread, "smemv-fault", fault_thread,
-                           p->fault_threads[i], QEMU_THREAD_DETACHED);
+        qemu_thread_create(&p->fault_threads[i]->thread, "smemv-fault",
+                           fault_thread, p->fault_threads[i],
+                           QEMU_THREAD_JOINABLE);
     }
     return true;
 }
@@ -427,26 +523,140 @@ bool smemv_pager_claim(SmemvPager *p, Error **errp)
     if (!smemv_evictor_claim(p->evictor, errp)) {
         return false;
     }
-    error_setg(&p->migration_blocker, "the VM's memory is on sub-hosts: moving "
-               "it again is not supported yet");
-    if (migrate_add_blocker(&p->migration_blocker, errp)) {
-        return false;
-    }
     p->exit_notifier.notify = pager_exit;
     qemu_add_exit_notifier(&p->exit_notifier);
 
-    QEMU_LOCK_GUARD(&p->lock);
-    p->may_evict = true;
-    smemv_evictor_start(p->evictor);
+    WITH_QEMU_LOCK_GUARD(&p->lock) {
+        p->claimed = p->may_evict = true;
+        smemv_evictor_start(p->evictor);
+    }
+    /* What the source left to be done: it is done beside the guest. */
+    smemv_rebalance_start(p->rebalance);
     return true;
+}
+
+bool smemv_pager_begin_migration(SmemvPager *p, uint64_t limit, Error **errp)
+{
+    QEMU_LOCK_GUARD(&p->lock);
+    p->keeps = true;
+    p->limit = MIN(p->limit, limit);
+    smemv_evictor_flush(p->evictor);
+    while (smemv_pager_held(p) > p->limit || p->n_drops || p->evicting) {
+        if (!migration_is_running()) {
+            error_setg(errp, "the migration was cancelled");
+            return false;
+        }
+        qemu_cond_timedwait(&p->quiet, &p->lock, WAKE_MS);
+    }
+    return true;
+}
+
+bool smemv_pager_pause(SmemvPager *p, Error **errp)
+{
+    QEMU_LOCK_GUARD(&p->lock);
+    p->may_evict = false;
+    qemu_cond_broadcast(&p->room);
+    if (p->evicting) {
+        qemu_cond_timedwait(&p->quiet, &p->lock, PAUSE_MS);
+    }
+    if (p->evicting) {
+        error_setg(errp, "a memserver does not answer: pages are on their way "
+                   "out and cannot be waited for while the VM is paused");
+        return false;
+    }
+    return true;
+}
+
+void smemv_pager_end_migration(SmemvPager *p, uint64_t limit, bool left)
+{
+    QEMU_LOCK_GUARD(&p->lock);
+    qatomic_set(&p->left, left);
+    p->keeps = false;
+    p->limit = limit;
+    p->may_evict = !left;
+    g_array_set_size(p->changes, 0);
+    qemu_cond_broadcast(&p->room);
+    qemu_cond_signal(&p->work);
+}
+
+/* Move back what is in staging. Wants the lock, and no evictor at work. */
+static void empty_staging(SmemvPager *p)
+{
+    SmemvStaging *s = &p->staging;
+
+    for (uint64_t i = s->tail; i < s->head; i++) {
+        SmemvSlot *slot = smemv_staging_slot(s, i);
+
+        if (slot->page != SMEMV_NO_PAGE) {
+            second_chance(p, slot->page);
+        }
+    }
+}
+
+void smemv_pager_dissolve(SmemvPager *p)
+{
+    pager_stop(p);
+    smemv_evictor_join(p->evictor);
+
+    WITH_QEMU_LOCK_GUARD(&p->lock) {
+        empty_staging(p);
+        for (unsigned i = 0; i < p->map->n_blocks; i++) {
+            SmemvBlock *b = &p->map->blocks[i];
+            size_t size = b->pages << SMEMV_PAGE_BITS;
+
+            /* Wakes who waits: what is not here by now is zero. */
+            if (uffd_unregister_memory(p->uffd, b->host, size)) {
+                smemv_fatal("smemv: cannot take back guest RAM %s", b->name);
+            }
+            madvise(b->host, size, MADV_HUGEPAGE);
+        }
+    }
+    for (unsigned i = 0; i < SMEMV_FAULT_THREADS; i++) {
+        qemu_thread_join(&p->fault_threads[i]->thread);
+    }
+}
+
+void smemv_pager_free(SmemvPager *p)
+{
+    qemu_remove_exit_notifier(&p->exit_notifier);
+    for (unsigned i = 0; i < SMEMV_FAULT_THREADS; i++) {
+        g_free(p->fault_threads[i]->conns);
+        g_free(p->fault_threads[i]);
+    }
+    smemv_rebalance_free(p->rebalance);
+    smemv_evictor_free(p->evictor);
+    smemv_staging_cleanup(&p->staging);
+    for (unsigned i = 0; i < SMEMV_MAX_PEERS; i++) {
+        g_array_free(p->drops[i], true);
+    }
+    g_free(p->drops);
+    g_array_free(p->changes, true);
+    g_free(p->home);
+    g_free(p->arrivals);
+    close(p->stop_fd);
+    close(p->uffd);
+    qemu_cond_destroy(&p->quiet);
+    qemu_cond_destroy(&p->work);
+    qemu_cond_destroy(&p->room);
+    qemu_mutex_destroy(&p->lock);
+    smemv_page_map_free(p->map);
+    smemv_session_free(p->session);
+    g_free(p);
 }
 
 bool smemv_pager_set_limit(SmemvPager *p, uint64_t limit, Error **errp)
 {
     uint64_t least = smemv_least_shares(p->map->pages, limit), shares = 0;
 
+    QEMU_LOCK_GUARD(&p->lock);
+    if (p->keeps) {
+        error_setg(errp, "a migration is under way");
+        return false;
+    }
     for (unsigned i = 0; i < p->session->n_peers; i++) {
-        shares += p->session->peers[i].share;
+        SmemvPeer *peer = &p->session->peers[i];
+
+        shares += MIN(peer->share, peer->wanted);
     }
     if (limit < SMEMV_LEAST_LIMIT) {
         error_setg(errp, "the limit must be at least %u MiB",
@@ -459,8 +669,6 @@ bool smemv_pager_set_limit(SmemvPager *p, uint64_t limit, Error **errp)
                    least << SMEMV_PAGE_BITS);
         return false;
     }
-
-    QEMU_LOCK_GUARD(&p->lock);
     p->limit = limit;
     qemu_cond_broadcast(&p->room);
     qemu_cond_signal(&p->work);

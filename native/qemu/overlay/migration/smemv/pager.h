@@ -12,7 +12,9 @@
 #ifndef SMEMV_PAGER_H
 #define SMEMV_PAGER_H
 
+#include "qemu/bitmap.h"
 #include "qemu/notify.h"
+#include "qemu/queue.h"
 #include "qemu/thread.h"
 #include "page-map.h"
 #include "session.h"
@@ -21,26 +23,48 @@
 /* Faults that can wait for the network at once. */
 #define SMEMV_FAULT_THREADS 4
 
+/* A run that is being copied from one sub-host to another. */
+typedef struct SmemvCopy {
+    uint64_t page;
+    unsigned n;
+    unsigned from, to;           /* peers */
+    /* Pages that came in meanwhile: what arrives at @to is stale. */
+    DECLARE_BITMAP(touched, SMEMV_WIRE_MAX_PAGES);
+    QLIST_ENTRY(SmemvCopy) next;
+} SmemvCopy;
+
 typedef struct SmemvPager {
     SmemvSession *session;
     int uffd;
     int stop_fd;                 /* an eventfd that tells threads to end */
     struct SmemvFaultThread *fault_threads[SMEMV_FAULT_THREADS];
     struct SmemvEvictor *evictor;
+    struct SmemvRebalance *rebalance;
     Notifier exit_notifier;
-    Error *migration_blocker;
 
     QemuMutex lock;              /* guards what follows */
     QemuCond room;               /* memory was freed */
     QemuCond work;               /* the evictor has something to do */
-    bool may_evict;              /* the session is claimed */
+    QemuCond quiet;              /* the evictor has ended a run of rounds */
+    bool claimed;                /* this process holds the session */
+    bool may_evict;
+    bool evicting;               /* the evictor is at work */
     bool stop;
+    bool left;                   /* the VM runs on another host now */
+    bool keeps;                  /* it is migrating: nothing is dropped */
     SmemvPageMap *map;
     SmemvStaging staging;
     uint32_t *arrivals;          /* ring: resident pages, oldest first */
     uint64_t arrivals_head, arrivals_tail;
     GArray **drops;              /* of each peer: uint64_t pages to drop */
     size_t n_drops;              /* in all of them */
+    /*
+     * Where each page has a copy that it does not need, as SMEMV_REMOTE + i;
+     * or 0. Such copies come from a migration, and are dropped after it.
+     */
+    uint8_t *home;
+    GArray *changes;             /* uint64_t pages put elsewhere, if @keeps */
+    QLIST_HEAD(, SmemvCopy) copies;
 
     uint64_t limit;              /* pages that may be held here */
     uint64_t resident;           /* pages whose only copy is here, or coming */
@@ -80,6 +104,28 @@ bool smemv_pager_start(SmemvPager *p, Error **errp);
 /* Claim the session; pages may go out from now on. */
 bool smemv_pager_claim(SmemvPager *p, Error **errp);
 
+/*
+ * A migration from here begins: from now on what memservers store is kept,
+ * so that it can be told to the destination, and the limit is @limit if that
+ * is less. Waits until resident memory is under it,
+ * and what was to be dropped before is dropped.
+ */
+bool smemv_pager_begin_migration(SmemvPager *p, uint64_t limit, Error **errp);
+
+/* The switch-over: no page goes out any more. False if that takes too long. */
+bool smemv_pager_pause(SmemvPager *p, Error **errp);
+
+/* The migration has ended: with the VM elsewhere (@left), or still here. */
+void smemv_pager_end_migration(SmemvPager *p, uint64_t limit, bool left);
+
+/*
+ * All pages are here: give up the guest's RAM to this process alone. Not to
+ * be called by the pager's own threads. @p is to be freed by
+ * smemv_pager_free() then.
+ */
+void smemv_pager_dissolve(SmemvPager *p);
+void smemv_pager_free(SmemvPager *p);
+
 /* Change the limit, in pages. */
 bool smemv_pager_set_limit(SmemvPager *p, uint64_t limit, Error **errp);
 
@@ -100,6 +146,26 @@ bool smemv_pager_oldest(SmemvPager *p, uint64_t *page);
 
 /* What peer @i stores of @page is stale. Wants the lock. */
 void smemv_pager_drop(SmemvPager *p, unsigned i, uint64_t page);
+
+/*
+ * @page, which is on a sub-host or zero, is about to come in; or has. The
+ * first call returns where it is, which the second is told. They want the
+ * lock, and there must be room.
+ */
+uint8_t smemv_pager_begin_in(SmemvPager *p, uint64_t page);
+void smemv_pager_end_in(SmemvPager *p, uint64_t page, uint8_t place);
+
+/* Copy @data, or zeros, to where @page belongs and wake who waits there. */
+void smemv_pager_copy_in(SmemvPager *p, uint64_t page, const void *data);
+
+/* @page is at @place now, and no more here. Wants the lock. */
+void smemv_pager_went_out(SmemvPager *p, uint64_t page, uint8_t place);
+
+/* What is stored at @place of @page, which is here, is of no use. */
+void smemv_pager_left_behind(SmemvPager *p, uint64_t page, uint8_t place);
+
+/* The copying under way that @page is part of, or NULL. Wants the lock. */
+SmemvCopy *smemv_pager_copy_of(SmemvPager *p, uint64_t page);
 
 /* UFFDIO_MOVE of one page. Returns 0 or -errno. */
 int smemv_pager_move(SmemvPager *p, void *to, void *from, bool wake);

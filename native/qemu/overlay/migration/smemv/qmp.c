@@ -8,6 +8,7 @@
 #include "qapi/error.h"
 #include "qapi/qapi-commands-smemv.h"
 #include "migration/misc.h"
+#include "rebalance.h"
 #include "smemv.h"
 
 static bool check_name(const char *name, Error **errp)
@@ -28,8 +29,8 @@ static bool check_sub_hosts(SmemvSubHostList *sub_hosts, uint64_t *shares,
 {
     unsigned n = QAPI_LIST_LENGTH(sub_hosts);
 
-    if (!n || n > SMEMV_MAX_PEERS) {
-        error_setg(errp, "a split VM has 1 to %d sub-hosts, not %u",
+    if (n > SMEMV_MAX_PEERS) {
+        error_setg(errp, "a split VM has at most %d sub-hosts, not %u",
                    SMEMV_MAX_PEERS, n);
         return false;
     }
@@ -37,6 +38,12 @@ static bool check_sub_hosts(SmemvSubHostList *sub_hosts, uint64_t *shares,
     for (; sub_hosts; sub_hosts = sub_hosts->next) {
         SmemvSubHost *h = sub_hosts->value;
 
+        for (SmemvSubHostList *l = sub_hosts->next; l; l = l->next) {
+            if (!strcmp(l->value->name, h->name)) {
+                error_setg(errp, "sub-host %s is named twice", h->name);
+                return false;
+            }
+        }
         if (!check_name(h->name, errp)) {
             return false;
         }
@@ -54,14 +61,43 @@ static bool check_sub_hosts(SmemvSubHostList *sub_hosts, uint64_t *shares,
     return true;
 }
 
+/*
+ * Whether the guest's memory fits: at most @limit pages here, and the rest on
+ * the sub-hosts. Without any, all of it is to be here.
+ */
+static bool check_layout(uint64_t main_limit, SmemvSubHostList *sub_hosts,
+                         Error **errp)
+{
+    uint64_t pages = smemv_guest_ram_size() >> SMEMV_PAGE_BITS;
+    uint64_t limit = main_limit >> SMEMV_PAGE_BITS;
+    uint64_t shares, least;
+
+    if (!check_sub_hosts(sub_hosts, &shares, errp)) {
+        return false;
+    }
+    if (main_limit % SMEMV_PAGE_SIZE || limit < SMEMV_LEAST_LIMIT) {
+        error_setg(errp, "main-limit must be a multiple of %u bytes, and at "
+                   "least %u MiB", SMEMV_PAGE_SIZE,
+                   SMEMV_LEAST_LIMIT >> (20 - SMEMV_PAGE_BITS));
+        return false;
+    }
+    least = sub_hosts ? smemv_least_shares(pages, limit) :
+            pages - MIN(pages, limit);
+    if (shares < least) {
+        error_setg(errp, "the shares of the sub-hosts are %" PRIu64 " bytes, "
+                   "and must be at least %" PRIu64, shares << SMEMV_PAGE_BITS,
+                   least << SMEMV_PAGE_BITS);
+        return false;
+    }
+    return true;
+}
+
 void qmp_smemv_set_target(const char *name, uint64_t main_limit,
                           SmemvSubHostList *sub_hosts, bool has_policy,
                           SmemvPolicy policy, Error **errp)
 {
     g_autoptr(strList) blockers = smemv_blockers();
-    uint64_t pages = smemv_guest_ram_size() >> SMEMV_PAGE_BITS;
-    uint64_t limit = main_limit >> SMEMV_PAGE_BITS;
-    uint64_t shares, least;
+    SmemvPager *p = smemv_pager();
 
     if (migration_is_running() || smemv_is_saving()) {
         error_setg(errp, "a migration is under way");
@@ -72,23 +108,48 @@ void qmp_smemv_set_target(const char *name, uint64_t main_limit,
         return;
     }
     if (!check_name(name, errp) ||
-        !check_sub_hosts(sub_hosts, &shares, errp)) {
+        !check_layout(main_limit, sub_hosts, errp)) {
         return;
     }
-    if (main_limit % SMEMV_PAGE_SIZE || limit < SMEMV_LEAST_LIMIT) {
-        error_setg(errp, "main-limit must be a multiple of %u bytes, and at "
-                   "least %u MiB", SMEMV_PAGE_SIZE,
-                   SMEMV_LEAST_LIMIT >> (20 - SMEMV_PAGE_BITS));
+    if (p) {
+        if (strcmp(name, p->session->name)) {
+            error_setg(errp, "the sub-hosts know this VM as %s",
+                       p->session->name);
+            return;
+        }
+        QEMU_LOCK_GUARD(&p->lock);
+        if (!smemv_session_accepts(p->session, sub_hosts, errp)) {
+            return;
+        }
+    } else if (!sub_hosts) {
+        error_setg(errp, "this VM is whole: without sub-hosts there is "
+                   "nothing to split");
         return;
     }
-    least = smemv_least_shares(pages, limit);
-    if (shares < least) {
-        error_setg(errp, "the shares of the sub-hosts are %" PRIu64 " bytes, "
-                   "and must be at least %" PRIu64, shares << SMEMV_PAGE_BITS,
-                   least << SMEMV_PAGE_BITS);
+    smemv_set_target(name, main_limit >> SMEMV_PAGE_BITS, sub_hosts);
+}
+
+void qmp_smemv_rebalance(uint64_t main_limit, SmemvSubHostList *sub_hosts,
+                         bool has_max_bandwidth, uint64_t max_bandwidth,
+                         Error **errp)
+{
+    SmemvPager *p = smemv_pager();
+
+    if (!p) {
+        error_setg(errp, "this VM is whole: it has no sub-hosts");
         return;
     }
-    smemv_set_target(smemv_session_new(name, sub_hosts), limit);
+    if (migration_is_running() || smemv_is_saving()) {
+        error_setg(errp, "a migration is under way");
+        return;
+    }
+    if (!check_layout(main_limit, sub_hosts, errp)) {
+        return;
+    }
+    smemv_rebalance_set_bandwidth(p->rebalance,
+                                  has_max_bandwidth ? max_bandwidth : 0);
+    smemv_rebalance_aim(p->rebalance, main_limit >> SMEMV_PAGE_BITS, sub_hosts,
+                        errp);
 }
 
 void qmp_smemv_clear_target(Error **errp)
@@ -122,8 +183,12 @@ static SmemvSubHostInfoList *sub_hosts_info(SmemvSession *s)
 
     for (unsigned i = s->n_peers; i-- > 0;) {
         SmemvPeer *peer = &s->peers[i];
-        SmemvSubHostInfo *info = g_new0(SmemvSubHostInfo, 1);
+        SmemvSubHostInfo *info;
 
+        if (peer->gone) {
+            continue;
+        }
+        info = g_new0(SmemvSubHostInfo, 1);
         info->name = g_strdup(peer->name);
         info->host = g_strdup(peer->host);
         info->port = peer->port;
@@ -131,7 +196,9 @@ static SmemvSubHostInfoList *sub_hosts_info(SmemvSession *s)
         info->remote = peer->remote << SMEMV_PAGE_BITS;
         info->sent = stat64_get(&peer->sent);
         info->received = stat64_get(&peer->received);
+        info->copied = stat64_get(&peer->copied);
         info->connected = !qatomic_read(&peer->lost);
+        info->leaving = !peer->wanted;
         QAPI_LIST_PREPEND(list, info);
     }
     return list;
@@ -148,6 +215,10 @@ static void pager_info(SmemvPager *p, SmemvInfo *info)
     info->pages_out = p->pages_out;
     info->faults = p->faults;
     info->second_chances = p->second_chances;
+    info->rebalancing = smemv_rebalance_active(p->rebalance);
+    info->rebalance_remaining =
+        smemv_rebalance_remaining(p->rebalance) << SMEMV_PAGE_BITS;
+    info->rebalance_error = g_strdup(smemv_rebalance_error(p->rebalance));
     info->session = smemv_session_id(p->session);
     info->sub_hosts = sub_hosts_info(p->session);
 }
@@ -159,16 +230,17 @@ SmemvInfo *qmp_query_smemv(Error **errp)
 
     info->total = smemv_guest_ram_size();
     info->state = smemv_is_fenced() ? SMEMV_STATE_FENCED :
-                  smemv_is_saving() ? SMEMV_STATE_SPLITTING :
                   smemv_is_loading() ? SMEMV_STATE_INCOMING :
-                  p ? SMEMV_STATE_SPLIT : SMEMV_STATE_WHOLE;
+                  p ? SMEMV_STATE_SPLIT :
+                  smemv_is_saving() ? SMEMV_STATE_SPLITTING :
+                  SMEMV_STATE_WHOLE;
     info->blocked = smemv_blockers();
     if (p) {
         pager_info(p, info);
     } else {
         info->resident = info->total;
     }
-    if (smemv_is_saving()) {
+    if (!p && smemv_is_saving()) {
         info->session = smemv_session_id(smemv_save_session());
         info->sub_hosts = sub_hosts_info(smemv_save_session());
     }

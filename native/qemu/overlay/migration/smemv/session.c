@@ -23,32 +23,103 @@ void smemv_holder(uint8_t *holder)
     memcpy(holder, mine, sizeof(mine));
 }
 
-SmemvSession *smemv_session_new_empty(unsigned n_peers)
+SmemvSession *smemv_session_new_empty(void)
 {
     SmemvSession *s = g_new0(SmemvSession, 1);
 
-    s->n_peers = n_peers;
-    s->peers = g_new0(SmemvPeer, n_peers);
-    for (unsigned i = 0; i < n_peers; i++) {
-        qemu_mutex_init(&s->peers[i].lock);
-        smemv_holder(s->peers[i].holder);
-    }
+    s->peers = g_new0(SmemvPeer, SMEMV_MAX_PEERS);
     return s;
+}
+
+SmemvPeer *smemv_session_add_peer(SmemvSession *s, const char *name,
+                                  const char *host, uint16_t port)
+{
+    SmemvPeer *peer;
+
+    if (s->n_peers == SMEMV_MAX_PEERS) {
+        return NULL;
+    }
+    peer = &s->peers[s->n_peers];
+    qemu_mutex_init(&peer->lock);
+    smemv_holder(peer->holder);
+    peer->name = g_strdup(name);
+    peer->host = g_strdup(host);
+    peer->port = port;
+    s->n_peers++;
+    return peer;
+}
+
+SmemvPeer *smemv_session_find_peer(SmemvSession *s, const char *name)
+{
+    for (unsigned i = 0; i < s->n_peers; i++) {
+        if (!s->peers[i].gone && !strcmp(s->peers[i].name, name)) {
+            return &s->peers[i];
+        }
+    }
+    return NULL;
+}
+
+SmemvPeer *smemv_session_arbiter(SmemvSession *s)
+{
+    for (unsigned i = 0; i < s->n_peers; i++) {
+        if (!s->peers[i].gone) {
+            return &s->peers[i];
+        }
+    }
+    g_assert_not_reached();
+}
+
+bool smemv_session_accepts(SmemvSession *s, SmemvSubHostList *sub_hosts,
+                           Error **errp)
+{
+    unsigned n_new = 0;
+
+    for (SmemvSubHostList *l = sub_hosts; l; l = l->next) {
+        SmemvSubHost *h = l->value;
+        SmemvPeer *peer = smemv_session_find_peer(s, h->name);
+
+        if (peer && (strcmp(peer->host, h->host) || peer->port != h->port)) {
+            error_setg(errp, "the memserver of %s is at %s:%u, not at %s:%u",
+                       h->name, peer->host, peer->port, h->host, h->port);
+            return false;
+        }
+        n_new += !peer;
+    }
+    if (n_new > SMEMV_MAX_PEERS - s->n_peers) {
+        error_setg(errp, "this process has known %u sub-hosts, and cannot "
+                   "know more: move the VM to another main host first",
+                   s->n_peers);
+        return false;
+    }
+    return true;
+}
+
+void smemv_session_aim(SmemvSession *s, SmemvSubHostList *sub_hosts)
+{
+    for (unsigned i = 0; i < s->n_peers; i++) {
+        s->peers[i].wanted = 0;
+    }
+    for (SmemvSubHostList *l = sub_hosts; l; l = l->next) {
+        SmemvSubHost *h = l->value;
+        SmemvPeer *peer = smemv_session_find_peer(s, h->name);
+
+        if (!peer) {
+            peer = smemv_session_add_peer(s, h->name, h->host, h->port);
+        }
+        peer->wanted = h->share >> SMEMV_PAGE_BITS;
+    }
 }
 
 SmemvSession *smemv_session_new(const char *name, SmemvSubHostList *sub_hosts)
 {
-    SmemvSession *s = smemv_session_new_empty(QAPI_LIST_LENGTH(sub_hosts));
-    SmemvPeer *p = s->peers;
+    SmemvSession *s = smemv_session_new_empty();
 
     s->name = g_strdup(name);
     qemu_guest_getrandom_nofail(s->id, sizeof(s->id));
     qemu_guest_getrandom_nofail(s->token, sizeof(s->token));
-    for (; sub_hosts; sub_hosts = sub_hosts->next, p++) {
-        p->name = g_strdup(sub_hosts->value->name);
-        p->host = g_strdup(sub_hosts->value->host);
-        p->port = sub_hosts->value->port;
-        p->share = sub_hosts->value->share >> SMEMV_PAGE_BITS;
+    smemv_session_aim(s, sub_hosts);
+    for (unsigned i = 0; i < s->n_peers; i++) {
+        s->peers[i].share = s->peers[i].wanted;
     }
     return s;
 }
@@ -85,7 +156,8 @@ bool smemv_session_open(SmemvSession *s, Error **errp)
 
     for (unsigned i = 0; i < s->n_peers; i++) {
         smemv_conn_init(&conns[i], s, &s->peers[i]);
-        ret = ret ? ret : smemv_conn_send_open(&conns[i], errp);
+        ret = ret ? ret : smemv_conn_send_open(&conns[i], s->peers[i].share,
+                                               errp);
     }
     for (unsigned i = 0; i < s->n_peers; i++) {
         ret = ret ? ret : smemv_conn_await_open(&conns[i], errp);
@@ -99,14 +171,46 @@ bool smemv_session_open(SmemvSession *s, Error **errp)
     return !ret;
 }
 
-int smemv_session_claim(SmemvSession *s, Error **errp)
+int smemv_peer_open(SmemvSession *s, SmemvPeer *peer, uint64_t pages,
+                    Error **errp)
 {
-    g_autofree SmemvConn *c = g_new(SmemvConn, 1);
+    SmemvConn c;
     int ret;
 
-    smemv_conn_init(c, s, &s->peers[0]);
-    ret = smemv_conn_claim(c, false, errp);
-    smemv_conn_close(c);
+    smemv_conn_init(&c, s, peer);
+    ret = smemv_conn_send_open(&c, pages, errp);
+    if (!ret) {
+        ret = smemv_conn_await_open(&c, errp);
+    }
+    smemv_conn_close(&c);
+    trace_smemv_session_open(peer->name, pages, ret);
+    return ret;
+}
+
+int smemv_peer_reserve(SmemvSession *s, SmemvPeer *peer, uint64_t pages,
+                       Error **errp)
+{
+    SmemvConn c;
+    int ret;
+
+    smemv_conn_init(&c, s, peer);
+    ret = smemv_conn_attach(&c, errp);
+    if (!ret) {
+        ret = smemv_conn_reserve(&c, pages, errp);
+    }
+    smemv_conn_close(&c);
+    trace_smemv_session_reserve(peer->name, pages, ret);
+    return ret;
+}
+
+int smemv_session_claim(SmemvSession *s, Error **errp)
+{
+    SmemvConn c;
+    int ret;
+
+    smemv_conn_init(&c, s, smemv_session_arbiter(s));
+    ret = smemv_conn_claim(&c, false, errp);
+    smemv_conn_close(&c);
     return ret;
 }
 
@@ -116,25 +220,36 @@ bool smemv_peer_moved_on(SmemvPeer *peer, uint64_t epoch)
     return peer->claiming || peer->epoch != epoch;
 }
 
+int smemv_peer_close(SmemvSession *s, SmemvPeer *peer, Error **errp)
+{
+    g_autoptr(Error) err = NULL;
+    SmemvConn c;
+    int ret;
+
+    smemv_conn_init(&c, s, peer);
+    ret = smemv_conn_attach(&c, &err);
+    if (!ret) {
+        ret = smemv_conn_close_session(&c, &err);
+    }
+    smemv_conn_close(&c);
+    trace_smemv_session_close(peer->name, ret);
+    /* A memserver that does not know the session has nothing to free. */
+    if (ret == SMEMV_WIRE_NO_SESSION) {
+        ret = SMEMV_WIRE_OK;
+    }
+    if (ret) {
+        error_propagate(errp, g_steal_pointer(&err));
+    }
+    return ret;
+}
+
 void smemv_session_close(SmemvSession *s)
 {
     for (unsigned i = 0; i < s->n_peers; i++) {
-        g_autofree SmemvConn *c = g_new(SmemvConn, 1);
         Error *err = NULL;
-        int ret;
 
-        smemv_conn_init(c, s, &s->peers[i]);
-        ret = smemv_conn_attach(c, &err);
-        if (!ret) {
-            ret = smemv_conn_close_session(c, &err);
-        }
-        /* A memserver that does not know the session has nothing to free. */
-        if (ret && ret != SMEMV_WIRE_NO_SESSION) {
+        if (!s->peers[i].gone && smemv_peer_close(s, &s->peers[i], &err)) {
             error_reportf_err(err, "smemv: reservation not released: ");
-        } else {
-            error_free(err);
         }
-        trace_smemv_session_close(s->peers[i].name, ret);
-        smemv_conn_close(c);
     }
 }

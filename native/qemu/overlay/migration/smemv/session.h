@@ -22,6 +22,8 @@ typedef struct SmemvPeer {
     char *host;                  /* address of its memserver */
     uint16_t port;
     uint64_t share;              /* pages reserved there */
+    uint64_t wanted;             /* pages it shall have; 0: to be emptied */
+    bool gone;                   /* emptied, and its session closed */
 
     QemuMutex lock;              /* guards the next three */
     uint64_t epoch;
@@ -31,9 +33,11 @@ typedef struct SmemvPeer {
     /* Guarded by the pager's lock, or owned by the migration thread. */
     uint64_t remote;             /* pages whose place it is */
     uint64_t stored;             /* pages it stores: these, and stale ones */
+    unsigned busy;               /* pages on their way from or to it */
 
     Stat64 sent;                 /* bytes of pages */
     Stat64 received;             /* bytes of pages */
+    Stat64 copied;               /* bytes of pages, to other peers */
     bool lost;                   /* (atomic) its memserver does not answer */
 } SmemvPeer;
 
@@ -41,16 +45,50 @@ typedef struct SmemvSession {
     char *name;                  /* the VM's */
     uint8_t id[SMEMV_WIRE_ID_SIZE];
     uint8_t token[SMEMV_WIRE_TOKEN_SIZE];
-    SmemvPeer *peers;
-    unsigned n_peers;
+    SmemvPeer *peers;            /* SMEMV_MAX_PEERS of them */
+    unsigned n_peers;            /* that are in use; it only grows */
 } SmemvSession;
 
 /* A session with a new id and token, to be opened on @sub_hosts. */
 SmemvSession *smemv_session_new(const char *name, SmemvSubHostList *sub_hosts);
 
-/* A session for @n_peers peers, to be filled from the migration stream. */
-SmemvSession *smemv_session_new_empty(unsigned n_peers);
+/* A session without peers, to be filled from the migration stream. */
+SmemvSession *smemv_session_new_empty(void);
 void smemv_session_free(SmemvSession *s);
+
+/*
+ * One more peer, with nothing reserved yet. NULL where there are too many.
+ * The caller keeps others from looking at @n_peers meanwhile.
+ */
+SmemvPeer *smemv_session_add_peer(SmemvSession *s, const char *name,
+                                  const char *host, uint16_t port);
+
+/* The peer of that name that is not gone, or NULL. */
+SmemvPeer *smemv_session_find_peer(SmemvSession *s, const char *name);
+
+/*
+ * Whether @sub_hosts can be peers: not where one is known with another
+ * address, or where there are too many.
+ */
+bool smemv_session_accepts(SmemvSession *s, SmemvSubHostList *sub_hosts,
+                           Error **errp);
+
+/*
+ * Each of @sub_hosts, which were accepted, is wanted to hold its share from
+ * now on, and any other peer nothing. Those not known become new peers.
+ */
+void smemv_session_aim(SmemvSession *s, SmemvSubHostList *sub_hosts);
+
+/* The first peer that is not gone, which decides who runs the VM. */
+SmemvPeer *smemv_session_arbiter(SmemvSession *s);
+
+/* Pages that the peer may still be given. */
+static inline uint64_t smemv_peer_room(const SmemvPeer *peer)
+{
+    uint64_t most = MIN(peer->share, peer->wanted);
+
+    return most > peer->stored ? most - peer->stored : 0;
+}
 
 /* The session's id in hex, for messages and QMP. */
 char *smemv_session_id(const SmemvSession *s);
@@ -65,8 +103,18 @@ void smemv_holder(uint8_t *holder);
 bool smemv_session_open(SmemvSession *s, Error **errp);
 
 /*
- * Claim the session on the first peer, the arbiter, on a connection of its
- * own. Returns as smemv_conn_claim().
+ * Open, close or change the reservation of the session on one peer. They
+ * return as the calls on a connection do.
+ */
+int smemv_peer_open(SmemvSession *s, SmemvPeer *peer, uint64_t pages,
+                    Error **errp);
+int smemv_peer_close(SmemvSession *s, SmemvPeer *peer, Error **errp);
+int smemv_peer_reserve(SmemvSession *s, SmemvPeer *peer, uint64_t pages,
+                       Error **errp);
+
+/*
+ * Claim the session on its arbiter, on a connection of its own. Returns as
+ * smemv_conn_claim().
  */
 int smemv_session_claim(SmemvSession *s, Error **errp);
 
@@ -77,7 +125,7 @@ int smemv_session_claim(SmemvSession *s, Error **errp);
 bool smemv_peer_moved_on(SmemvPeer *peer, uint64_t epoch);
 
 /*
- * Close the session on each peer and free its memory there. A peer that
+ * Close the session on each peer that is not gone and free its memory there. A peer that
  * cannot be reached is reported and left.
  */
 void smemv_session_close(SmemvSession *s);

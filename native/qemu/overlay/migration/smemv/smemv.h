@@ -39,8 +39,12 @@ void smemv_set_pager(SmemvPager *pager);
  */
 G_NORETURN void smemv_fatal(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 
-/* split-save.c */
-void smemv_set_target(SmemvSession *session, uint64_t limit);
+/*
+ * split-save.c. The target of the next migration: @limit pages on the main
+ * host, the rest on @sub_hosts, of which a copy is made.
+ */
+void smemv_set_target(const char *name, uint64_t limit,
+                      SmemvSubHostList *sub_hosts);
 void smemv_clear_target(void);
 bool smemv_is_saving(void);
 bool smemv_is_fenced(void);
@@ -66,12 +70,18 @@ enum {
     SMEMV_RECORD_END = 0,        /* of the section */
     /*
      * name of the VM, id, token, u64 limit in pages, u8 sub-hosts, for each
-     * its name, address, u16 port, u64 share in pages, u64 epoch; u8 blocks,
-     * for each its name, u64 first page, u64 pages
+     * its name, address, u16 port, u64 share and u64 wanted in pages, u64
+     * epoch; u8 blocks, for each its name, u64 first page, u64 pages
      */
     SMEMV_RECORD_SETUP = 1,
     SMEMV_RECORD_RUN = 2,        /* u64 first page, u32 pages, u8 place */
-    SMEMV_RECORD_DONE = 3,       /* u64 resident, u64 zero, u64 each remote */
+    /*
+     * u64 resident, u64 zero; for each sub-host u64 remote, u64 stored, u64
+     * epoch
+     */
+    SMEMV_RECORD_DONE = 3,
+    /* Copies that may be stale: u64 first page, u32 pages, u8 place */
+    SMEMV_RECORD_KEPT = 4,
 };
 
 #endif

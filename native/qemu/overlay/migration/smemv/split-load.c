@@ -59,18 +59,21 @@ static bool get_session(QEMUFile *f, Error **errp)
         return false;
     }
 
-    load.session = smemv_session_new_empty(n);
+    load.session = smemv_session_new_empty();
     load.session->name = g_steal_pointer(&name);
     memcpy(load.session->id, id, sizeof(id));
     memcpy(load.session->token, token, sizeof(token));
     for (unsigned i = 0; i < n; i++) {
-        SmemvPeer *p = &load.session->peers[i];
+        g_autofree char *peer_name = NULL, *host = NULL;
+        SmemvPeer *p;
 
-        if (!get_string(f, &p->name, errp) || !get_string(f, &p->host, errp)) {
+        if (!get_string(f, &peer_name, errp) || !get_string(f, &host, errp)) {
             return false;
         }
-        p->port = qemu_get_be16(f);
+        p = smemv_session_add_peer(load.session, peer_name, host,
+                                   qemu_get_be16(f));
         p->share = qemu_get_be64(f);
+        p->wanted = qemu_get_be64(f);
         p->epoch = qemu_get_be64(f);
     }
     return true;
@@ -141,7 +144,8 @@ static bool get_setup(QEMUFile *f, Error **errp)
     return load.pager;
 }
 
-static bool get_run(QEMUFile *f, Error **errp)
+/* A run of pages: into the map, or (@kept) among the copies it has. */
+static bool get_run(QEMUFile *f, bool kept, Error **errp)
 {
     uint64_t page = qemu_get_be64(f);
     uint32_t n = qemu_get_be32(f);
@@ -149,12 +153,13 @@ static bool get_run(QEMUFile *f, Error **errp)
 
     if (!load.pager || page > load.map->pages ||
         n > load.map->pages - page ||
-        place >= SMEMV_REMOTE + load.session->n_peers) {
+        place >= SMEMV_REMOTE + load.session->n_peers ||
+        (kept && place < SMEMV_REMOTE)) {
         error_setg(errp, "a run of %u pages from 0x%" PRIx64 " in place %u",
                    n, page, place);
         return false;
     }
-    memset(load.map->place + page, place, n);
+    memset((kept ? load.pager->home : load.map->place) + page, place, n);
     return true;
 }
 
@@ -166,7 +171,6 @@ static bool check_counts(QEMUFile *f, uint64_t *counts, Error **errp)
     }
     for (unsigned i = 0; i < load.session->n_peers; i++) {
         load.session->peers[i].remote = counts[SMEMV_REMOTE + i];
-        load.session->peers[i].stored = counts[SMEMV_REMOTE + i];
     }
     for (unsigned i = 0; i < load.session->n_peers + 2; i++) {
         /* The source sends resident before zero. */
@@ -177,6 +181,12 @@ static bool check_counts(QEMUFile *f, uint64_t *counts, Error **errp)
             error_setg(errp, "the page map has %" PRIu64 " pages in place %u, "
                        "and the source %" PRIu64, counts[place], place, count);
             return false;
+        }
+        if (place >= SMEMV_REMOTE) {
+            SmemvPeer *p = &load.session->peers[place - SMEMV_REMOTE];
+
+            p->stored = qemu_get_be64(f);
+            p->epoch = qemu_get_be64(f);
         }
     }
     return true;
@@ -222,7 +232,10 @@ int smemv_load_state(QEMUFile *f, void *opaque, int version_id)
             ok = get_setup(f, &err);
             break;
         case SMEMV_RECORD_RUN:
-            ok = get_run(f, &err);
+            ok = get_run(f, false, &err);
+            break;
+        case SMEMV_RECORD_KEPT:
+            ok = get_run(f, true, &err);
             break;
         case SMEMV_RECORD_DONE:
             ok = get_done(f, &err);

@@ -13,11 +13,14 @@
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
 #include "qemu/timer.h"
+#include "qapi/clone-visitor.h"
+#include "qapi/qapi-visit-smemv.h"
 #include "migration/migration.h"
 #include "migration/migration-stats.h"
 #include "migration/options.h"
 #include "migration/qemu-file.h"
 #include "migration/smemv.h"
+#include "leaving.h"
 #include "placement.h"
 #include "sender.h"
 #include "smemv.h"
@@ -28,37 +31,43 @@ typedef struct SmemvRun {
     uint64_t page;
     uint32_t n;
     uint8_t place;
+    uint8_t record;              /* SMEMV_RECORD_RUN or SMEMV_RECORD_KEPT */
 } SmemvRun;
 
 static struct {
     /* The target: set by QMP, under the big lock. */
-    SmemvSession *session;
+    char *name;                  /* of the VM; NULL where none is set */
     uint64_t limit;              /* pages */
+    SmemvSubHostList *sub_hosts;
 
     /* The migration under way: the migration thread's. */
-    SmemvPageMap *map;           /* NULL while none is */
-    SmemvPlacement *placement;
-    SmemvSender **senders;       /* of each sub-host */
+    SmemvPageMap *map;           /* NULL while none is: what was noted */
+    SmemvSession *session;
+    SmemvPlacement *placement;   /* of a whole VM */
+    SmemvSender **senders;       /* of a whole VM, to each sub-host */
+    SmemvLeaving *leaving;       /* of a split VM */
     GArray *runs;                /* SmemvRun, noted and not yet sent */
-    uint64_t resident, zero;     /* pages by place */
+    uint64_t counts[256];        /* pages by place */
 
     bool opened;                 /* the session is open on its sub-hosts */
     bool handed_over;            /* a destination may have claimed it */
     bool fenced;                 /* a destination has, or it is not known */
 } save;
 
-void smemv_set_target(SmemvSession *session, uint64_t limit)
+void smemv_set_target(const char *name, uint64_t limit,
+                      SmemvSubHostList *sub_hosts)
 {
     smemv_clear_target();
-    save.session = session;
+    save.name = g_strdup(name);
     save.limit = limit;
+    save.sub_hosts = QAPI_CLONE(SmemvSubHostList, sub_hosts);
 }
 
 void smemv_clear_target(void)
 {
     assert(!save.map);
-    smemv_session_free(save.session);
-    save.session = NULL;
+    g_clear_pointer(&save.name, g_free);
+    g_clear_pointer(&save.sub_hosts, qapi_free_SmemvSubHostList);
     save.limit = 0;
 }
 
@@ -79,7 +88,7 @@ SmemvSession *smemv_save_session(void)
 
 bool smemv_save_is_active(void *opaque)
 {
-    return save.session;
+    return save.name || smemv_pager();
 }
 
 int smemv_save_prepare(void *opaque, Error **errp)
@@ -112,10 +121,11 @@ int smemv_save_prepare(void *opaque, Error **errp)
         error_setg(errp, "this VM cannot be split: %s", blockers->value);
         return -EINVAL;
     }
-    return 0;
+    return smemv_pager() && !smemv_leaving_possible(smemv_pager(), errp) ?
+           -EINVAL : 0;
 }
 
-static bool save_start_senders(Error **errp)
+static bool start_senders(Error **errp)
 {
     SmemvSession *s = save.session;
 
@@ -135,20 +145,23 @@ static bool save_start_senders(Error **errp)
 static void put_setup(QEMUFile *f)
 {
     SmemvSession *s = save.session;
+    SmemvLeaving *l = save.leaving;
+    unsigned n = l ? smemv_leaving_peers(l) : s->n_peers;
 
     qemu_put_byte(f, SMEMV_RECORD_SETUP);
     qemu_put_counted_string(f, s->name);
     qemu_put_buffer(f, s->id, sizeof(s->id));
     qemu_put_buffer(f, s->token, sizeof(s->token));
-    qemu_put_be64(f, save.limit);
-    qemu_put_byte(f, s->n_peers);
-    for (unsigned i = 0; i < s->n_peers; i++) {
-        SmemvPeer *p = &s->peers[i];
+    qemu_put_be64(f, l ? smemv_leaving_limit(l) : save.limit);
+    qemu_put_byte(f, n);
+    for (unsigned i = 0; i < n; i++) {
+        SmemvPeer *p = l ? smemv_leaving_peer(l, i) : &s->peers[i];
 
         qemu_put_counted_string(f, p->name);
         qemu_put_counted_string(f, p->host);
         qemu_put_be16(f, p->port);
         qemu_put_be64(f, p->share);
+        qemu_put_be64(f, l ? smemv_leaving_aim(l, i) : p->wanted);
         qemu_put_be64(f, p->epoch);
     }
     qemu_put_byte(f, save.map->n_blocks);
@@ -162,24 +175,47 @@ static void put_setup(QEMUFile *f)
     qemu_put_byte(f, SMEMV_RECORD_END);
 }
 
+/* Begin with a VM that is whole: every page is here. */
+static void begin_whole(void)
+{
+    uint64_t main_pages = smemv_pager_low(save.limit);
+
+    save.session = smemv_session_new(save.name, save.sub_hosts);
+    save.map = smemv_page_map_new();
+    save.senders = g_new0(SmemvSender *, save.session->n_peers);
+    save.placement = smemv_placement_new(save.session, save.map->pages,
+                                         main_pages);
+    trace_smemv_save_setup(save.map->pages, main_pages);
+}
+
+/* Begin with a VM that is split: pages on sub-hosts stay where they are. */
+static void begin_split(SmemvPager *p)
+{
+    save.session = p->session;
+    save.map = smemv_page_map_new_like(p->map);
+    save.leaving = smemv_leaving_new(p, !save.name, save.limit,
+                                     save.sub_hosts);
+    trace_smemv_save_setup(save.map->pages, p->resident);
+}
+
 int smemv_save_setup(QEMUFile *f, void *opaque, Error **errp)
 {
-    SmemvSession *s = save.session;
-    uint64_t main_pages = smemv_pager_low(save.limit);
     bool ok;
 
     save.opened = save.handed_over = false;
-    save.map = smemv_page_map_new();
-    save.zero = save.map->pages;
-    save.resident = 0;
     save.runs = g_array_new(false, false, sizeof(SmemvRun));
-    save.senders = g_new0(SmemvSender *, s->n_peers);
-    save.placement = smemv_placement_new(s, save.map->pages, main_pages);
-    trace_smemv_save_setup(save.map->pages, main_pages);
+    if (smemv_pager()) {
+        begin_split(smemv_pager());
+    } else {
+        begin_whole();
+    }
+    memset(save.counts, 0, sizeof(save.counts));
+    save.counts[SMEMV_ZERO] = save.map->pages;
 
     /* The guest runs on while the memservers are asked. */
     bql_unlock();
-    ok = save_start_senders(errp);
+    ok = save.leaving ? smemv_leaving_begin(save.leaving, errp) :
+                        start_senders(errp);
     bql_lock();
     if (!ok) {
         return -EIO;
@@ -188,29 +224,39 @@ int smemv_save_setup(QEMUFile *f, void *opaque, Error **errp)
     return 0;
 }
 
-static uint64_t *count_of(uint8_t place)
-{
-    return place == SMEMV_ZERO ? &save.zero :
-           place == SMEMV_MAIN ? &save.resident :
-           &save.session->peers[place - SMEMV_REMOTE].remote;
-}
-
-static void note(uint64_t page, uint8_t place)
+static void add_run(uint64_t page, uint8_t place, uint8_t record)
 {
     SmemvRun *last = save.runs->len ?
         &g_array_index(save.runs, SmemvRun, save.runs->len - 1) : NULL;
 
-    --*count_of(save.map->place[page]);
-    ++*count_of(place);
-    save.map->place[page] = place;
-
-    if (last && last->place == place && last->page + last->n == page &&
-        last->n < UINT32_MAX) {
+    if (last && last->place == place && last->record == record &&
+        last->page + last->n == page && last->n < UINT32_MAX) {
         last->n++;
     } else {
-        SmemvRun run = { .page = page, .n = 1, .place = place };
+        SmemvRun run = {
+            .page = page, .n = 1, .place = place, .record = record,
+        };
 
         g_array_append_val(save.runs, run);
+    }
+}
+
+static void note(uint64_t page, uint8_t place)
+{
+    save.counts[save.map->place[page]]--;
+    save.counts[place]++;
+    save.map->place[page] = place;
+    add_run(page, place, SMEMV_RECORD_RUN);
+}
+
+/* What a page of a split VM has done since the last look. */
+static void note_change(uint64_t page, uint8_t place, uint8_t home)
+{
+    if (place != SMEMV_MAIN && place != save.map->place[page]) {
+        note(page, place);
+    }
+    if (home) {
+        add_run(page, home, SMEMV_RECORD_KEPT);
     }
 }
 
@@ -227,18 +273,26 @@ int smemv_save_page(RAMBlock *rb, ram_addr_t offset)
     page = b->first + (offset >> SMEMV_PAGE_BITS);
     host = b->host + offset;
 
+    if (save.leaving) {
+        place = smemv_leaving_place(save.leaving, page);
+        if (place != SMEMV_MAIN) {
+            note(page, place);
+            return 1;
+        }
+    }
     /*
-     * A page that is on a sub-host already and has become zero is sent as
-     * any other: it keeps its place.
+     * A page that this migration has sent to a sub-host, and that has become
+     * zero, is sent as any other: it keeps its place.
      */
-    if (save.map->place[page] < SMEMV_REMOTE &&
+    if ((save.leaving || save.map->place[page] < SMEMV_REMOTE) &&
         buffer_is_zero(host, SMEMV_PAGE_SIZE)) {
         note(page, SMEMV_ZERO);
         stat64_add(&mig_stats.zero_pages, 1);
         return 1;
     }
 
-    place = smemv_placement_of(save.placement, page);
+    place = save.leaving ? SMEMV_MAIN :
+                           smemv_placement_of(save.placement, page);
     note(page, place);
     if (place == SMEMV_MAIN) {
         return 0;
@@ -260,7 +314,7 @@ static void put_runs(QEMUFile *f)
     for (unsigned i = 0; i < save.runs->len; i++) {
         SmemvRun *run = &g_array_index(save.runs, SmemvRun, i);
 
-        qemu_put_byte(f, SMEMV_RECORD_RUN);
+        qemu_put_byte(f, run->record);
         qemu_put_be64(f, run->page);
         qemu_put_be32(f, run->n);
         qemu_put_byte(f, run->place);
@@ -270,40 +324,69 @@ static void put_runs(QEMUFile *f)
 
 int smemv_save_iterate(QEMUFile *f, void *opaque)
 {
-    for (unsigned i = 0; i < save.session->n_peers; i++) {
-        smemv_sender_flush(save.senders[i]);
+    if (save.leaving) {
+        smemv_leaving_changes(save.leaving, note_change);
+    } else {
+        for (unsigned i = 0; i < save.session->n_peers; i++) {
+            smemv_sender_flush(save.senders[i]);
+        }
     }
     put_runs(f);
     qemu_put_byte(f, SMEMV_RECORD_END);
     return 1;
 }
 
+/* Every page that was sent to a memserver is acknowledged. */
+static bool pass_barrier(Error **errp)
+{
+    for (unsigned i = 0; i < save.session->n_peers; i++) {
+        smemv_sender_flush(save.senders[i]);
+    }
+    for (unsigned i = 0; i < save.session->n_peers; i++) {
+        if (!smemv_sender_barrier(save.senders[i], errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void put_done(QEMUFile *f)
+{
+    SmemvLeaving *l = save.leaving;
+    unsigned n = l ? smemv_leaving_peers(l) : save.session->n_peers;
+
+    qemu_put_byte(f, SMEMV_RECORD_DONE);
+    qemu_put_be64(f, save.counts[SMEMV_MAIN]);
+    qemu_put_be64(f, save.counts[SMEMV_ZERO]);
+    for (unsigned i = 0; i < n; i++) {
+        SmemvPeer *p = l ? smemv_leaving_peer(l, i) : &save.session->peers[i];
+        uint64_t remote = save.counts[SMEMV_REMOTE + i];
+
+        qemu_put_be64(f, remote);
+        qemu_put_be64(f, l ? p->stored : remote);
+        qemu_put_be64(f, p->epoch);
+    }
+    qemu_put_byte(f, SMEMV_RECORD_END);
+}
+
 int smemv_save_complete(QEMUFile *f, void *opaque)
 {
-    SmemvSession *s = save.session;
     int64_t start = qemu_clock_get_us(QEMU_CLOCK_REALTIME);
     Error *err = NULL;
 
-    for (unsigned i = 0; i < s->n_peers; i++) {
-        smemv_sender_flush(save.senders[i]);
-    }
-    for (unsigned i = 0; i < s->n_peers; i++) {
-        if (!smemv_sender_barrier(save.senders[i], &err)) {
-            migrate_set_error(migrate_get_current(), err);
-            error_free(err);
-            return -EIO;
-        }
+    if (!(save.leaving ? smemv_pager_pause(smemv_pager(), &err) :
+                         pass_barrier(&err))) {
+        migrate_set_error(migrate_get_current(), err);
+        error_free(err);
+        return -EIO;
     }
     trace_smemv_save_complete(qemu_clock_get_us(QEMU_CLOCK_REALTIME) - start);
 
-    put_runs(f);
-    qemu_put_byte(f, SMEMV_RECORD_DONE);
-    qemu_put_be64(f, save.resident);
-    qemu_put_be64(f, save.zero);
-    for (unsigned i = 0; i < s->n_peers; i++) {
-        qemu_put_be64(f, s->peers[i].remote);
+    if (save.leaving) {
+        smemv_leaving_changes(save.leaving, note_change);
     }
-    qemu_put_byte(f, SMEMV_RECORD_END);
+    put_runs(f);
+    put_done(f);
     save.handed_over = true;
     return 0;
 }
@@ -340,30 +423,43 @@ static void *release_thread(void *opaque)
     return NULL;
 }
 
-void smemv_save_cleanup(void *opaque)
+/* The end of a whole VM's migration. */
+static void end_whole(bool failed)
 {
-    bool failed = migrate_get_current()->state != MIGRATION_STATUS_COMPLETED;
     QemuThread thread;
 
-    if (!save.map) {
-        return;
-    }
     for (unsigned i = 0; i < save.session->n_peers; i++) {
         if (save.senders[i]) {
             smemv_sender_stop(save.senders[i]);
         }
     }
-    g_free(save.senders);
-    g_array_free(save.runs, true);
-    smemv_placement_free(save.placement);
-    smemv_page_map_free(save.map);
-    save.map = NULL;
+    g_clear_pointer(&save.senders, g_free);
+    g_clear_pointer(&save.placement, smemv_placement_free);
 
     if (failed && save.opened && !save.fenced) {
         /* Beside the guest, which runs on meanwhile. */
         qemu_thread_create(&thread, "smemv-release", release_thread,
                            save.session, QEMU_THREAD_DETACHED);
-        save.session = NULL;
+    } else {
+        smemv_session_free(save.session);
     }
+}
+
+void smemv_save_cleanup(void *opaque)
+{
+    bool failed = migrate_get_current()->state != MIGRATION_STATUS_COMPLETED;
+
+    if (!save.map) {
+        return;
+    }
+    if (save.leaving) {
+        smemv_leaving_end(save.leaving, !failed || save.fenced);
+        save.leaving = NULL;
+    } else {
+        end_whole(failed);
+    }
+    save.session = NULL;
+    g_array_free(save.runs, true);
+    g_clear_pointer(&save.map, smemv_page_map_free);
     smemv_clear_target();
 }

@@ -1,0 +1,388 @@
+/*
+ * Rebalance: where the pages of a running split VM are to be.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "qemu/osdep.h"
+#include "qemu/error-report.h"
+#include "qemu/lockable.h"
+#include "qemu/main-loop.h"
+#include "exec/memory.h"
+#include "evictor.h"
+#include "mover.h"
+#include "rebalance.h"
+#include "smemv.h"
+#include "trace.h"
+
+/* How long to wait, in ms, before what failed is tried again. */
+#define RETRY_MS 1000
+
+/* How long a step waits, in ms, for pages that are on their way. */
+#define SETTLE_MS 20
+
+/* Pages looked at while the pager's lock is held. */
+#define LOOK_PAGES (1 << 16)
+
+/* The rate is kept over slices of this many ns. */
+#define SLICE_NS (100 * SCALE_MS)
+
+struct SmemvRebalance {
+    SmemvPager *p;
+    QemuThread thread;
+    RateLimit rate;
+
+    /* Guarded by the pager's lock. */
+    QemuCond changed;
+    bool started;                /* the thread runs */
+    bool active;                 /* the aim is not reached */
+    bool ended;                  /* nothing is left to be balanced */
+    bool halt;                   /* (atomic) the aim has changed */
+    uint64_t limit;              /* pages, of the aim */
+    Error *err;                  /* of the last try */
+};
+
+bool smemv_rebalance_active(const SmemvRebalance *r)
+{
+    return r->active || r->ended;
+}
+
+const char *smemv_rebalance_error(const SmemvRebalance *r)
+{
+    return r->err ? error_get_pretty(r->err) : NULL;
+}
+
+uint64_t smemv_rebalance_remaining(const SmemvRebalance *r)
+{
+    uint64_t pages = 0;
+
+    for (unsigned i = 0; i < r->p->session->n_peers; i++) {
+        const SmemvPeer *peer = &r->p->session->peers[i];
+
+        pages += peer->remote > peer->wanted ? peer->remote - peer->wanted : 0;
+    }
+    return pages;
+}
+
+static bool halted(SmemvRebalance *r)
+{
+    return qatomic_read(&r->halt) || qatomic_read(&r->p->stop);
+}
+
+/* Whether no sub-host is to stay. */
+static bool aims_at_whole(SmemvRebalance *r)
+{
+    for (unsigned i = 0; i < r->p->session->n_peers; i++) {
+        if (r->p->session->peers[i].wanted) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Reserve what the peer is wanted to hold: a new session, or more. */
+static bool reserve(SmemvRebalance *r, SmemvPeer *peer, Error **errp)
+{
+    SmemvSession *s = r->p->session;
+    uint64_t pages = peer->wanted;
+    int ret = SMEMV_WIRE_EXISTS;
+
+    if (!peer->share) {
+        g_autoptr(Error) err = NULL;
+
+        ret = smemv_peer_open(s, peer, pages, &err);
+        if (ret && ret != SMEMV_WIRE_EXISTS) {
+            error_propagate(errp, g_steal_pointer(&err));
+        }
+    }
+    if (ret == SMEMV_WIRE_EXISTS) {
+        ret = smemv_peer_reserve(s, peer, pages, errp);
+    }
+    if (!ret) {
+        QEMU_LOCK_GUARD(&r->p->lock);
+        peer->share = pages;
+    }
+    return !ret;
+}
+
+static bool reserve_more(SmemvRebalance *r, Error **errp)
+{
+    for (unsigned i = 0; i < r->p->session->n_peers; i++) {
+        SmemvPeer *peer = &r->p->session->peers[i];
+
+        if (!halted(r) && peer->wanted > peer->share &&
+            !reserve(r, peer, errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool reserve_less(SmemvRebalance *r, Error **errp)
+{
+    for (unsigned i = 0; i < r->p->session->n_peers; i++) {
+        SmemvPeer *peer = &r->p->session->peers[i];
+
+        /* What is stale there is dropped before the room is given back. */
+        WITH_QEMU_LOCK_GUARD(&r->p->lock) {
+            while (!halted(r) && peer->wanted && peer->wanted < peer->share &&
+                   peer->stored > peer->wanted &&
+                   (r->p->n_drops || r->p->evicting)) {
+                smemv_evictor_flush(r->p->evictor);
+                qemu_cond_timedwait(&r->p->quiet, &r->p->lock, SETTLE_MS);
+            }
+        }
+        if (!halted(r) && peer->wanted && peer->wanted < peer->share &&
+            !reserve(r, peer, errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void apply_limit(SmemvRebalance *r)
+{
+    SmemvPager *p = r->p;
+
+    QEMU_LOCK_GUARD(&p->lock);
+    p->limit = r->limit;
+    if (aims_at_whole(r)) {
+        p->may_evict = false;
+        while (p->evicting && !p->stop) {
+            qemu_cond_timedwait(&p->quiet, &p->lock, SETTLE_MS);
+        }
+    } else {
+        p->may_evict = true;
+    }
+    qemu_cond_broadcast(&p->room);
+    qemu_cond_signal(&p->work);
+}
+
+/* Drop what memservers have kept for a migration, and nobody needs. */
+static void tidy(SmemvRebalance *r)
+{
+    SmemvPager *p = r->p;
+
+    for (uint64_t page = 0; page < p->map->pages;) {
+        uint64_t end = MIN(page + LOOK_PAGES, p->map->pages);
+
+        QEMU_LOCK_GUARD(&p->lock);
+        for (; page < end; page++) {
+            uint8_t home = p->home[page], place = p->map->place[page];
+
+            if (!home || place == SMEMV_STAGED || place == SMEMV_FETCHING) {
+                continue;        /* what moves it looks after it */
+            }
+            if (place == home) {
+                p->home[page] = 0;
+            } else {
+                smemv_pager_left_behind(p, page, home);
+            }
+        }
+    }
+}
+
+/* Move pages from each peer that has more than it is wanted to hold. */
+static bool move(SmemvRebalance *r, Error **errp)
+{
+    SmemvSession *s = r->p->session;
+    unsigned n_peers = s->n_peers;
+    g_autofree SmemvMover *movers = g_new0(SmemvMover, n_peers);
+    bool pull = aims_at_whole(r), done = true;
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < n_peers; i++) {
+        if (s->peers[i].remote > s->peers[i].wanted) {
+            movers[n] = (SmemvMover) {
+                .p = r->p, .from = i, .pull = pull, .rate = &r->rate,
+                .halt = &r->halt,
+            };
+            smemv_mover_start(&movers[n++]);
+        }
+    }
+    for (unsigned i = 0; i < n; i++) {
+        done &= smemv_mover_join(&movers[i], done ? errp : NULL);
+    }
+    return done;
+}
+
+/* Wait until nothing moves from or to a peer that is left and empty. */
+static bool settled(SmemvRebalance *r, SmemvPeer *peer)
+{
+    SmemvPager *p = r->p;
+
+    QEMU_LOCK_GUARD(&p->lock);
+    while (!halted(r) && !peer->remote && peer->busy) {
+        qemu_cond_timedwait(&p->quiet, &p->lock, SETTLE_MS);
+    }
+    return !halted(r) && !peer->remote;
+}
+
+static bool close_left(SmemvRebalance *r, Error **errp)
+{
+    SmemvPager *p = r->p;
+
+    for (unsigned i = 0; i < p->session->n_peers; i++) {
+        SmemvPeer *peer = &p->session->peers[i];
+
+        if (peer->gone || peer->wanted) {
+            continue;
+        }
+        if (!settled(r, peer)) {
+            return true;         /* another round, or another aim */
+        }
+        if (smemv_peer_close(p->session, peer, peer->share ? errp : NULL) &&
+            peer->share) {
+            return false;
+        }
+        WITH_QEMU_LOCK_GUARD(&p->lock) {
+            peer->gone = true;
+            peer->share = 0;
+        }
+    }
+    return true;
+}
+
+/* Whether the aim is reached. Wants the lock. */
+static bool reached(SmemvRebalance *r)
+{
+    for (unsigned i = 0; i < r->p->session->n_peers; i++) {
+        const SmemvPeer *peer = &r->p->session->peers[i];
+
+        if (!peer->gone && (!peer->wanted || peer->remote > peer->wanted ||
+                            peer->share != peer->wanted)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* In the main loop: nothing of the VM is elsewhere, and the pager ends. */
+static void dissolved_bh(void *opaque)
+{
+    SmemvRebalance *r = opaque;
+    SmemvPager *p = r->p;
+
+    qemu_thread_join(&r->thread);
+    smemv_set_pager(NULL);
+    ram_block_discard_disable(false);
+    smemv_pager_free(p);
+}
+
+static void *rebalance_thread(void *opaque)
+{
+    SmemvRebalance *r = opaque;
+    SmemvPager *p = r->p;
+
+    qemu_mutex_lock(&p->lock);
+    while (!p->stop && !r->ended) {
+        Error *err = NULL;
+        bool ok;
+
+        if (!r->active) {
+            qemu_cond_wait(&r->changed, &p->lock);
+            continue;
+        }
+        qatomic_set(&r->halt, false);
+        qemu_mutex_unlock(&p->lock);
+
+        ok = reserve_more(r, &err);
+        if (ok) {
+            apply_limit(r);
+            tidy(r);
+            ok = move(r, &err) && close_left(r, &err) && reserve_less(r, &err);
+        }
+
+        qemu_mutex_lock(&p->lock);
+        error_free(r->err);
+        r->err = err;
+        if (!ok && !halted(r)) {
+            trace_smemv_rebalance_retry(error_get_pretty(err));
+            qemu_cond_timedwait(&r->changed, &p->lock, RETRY_MS);
+        } else if (ok && !halted(r) && reached(r)) {
+            r->active = false;
+            r->ended = aims_at_whole(r);
+            trace_smemv_rebalance_done(r->ended);
+        }
+    }
+    qemu_mutex_unlock(&p->lock);
+    if (r->ended) {
+        smemv_pager_dissolve(p);
+        aio_bh_schedule_oneshot(qemu_get_aio_context(), dissolved_bh, r);
+    }
+    return NULL;
+}
+
+SmemvRebalance *smemv_rebalance_new(SmemvPager *p)
+{
+    SmemvRebalance *r = g_new0(SmemvRebalance, 1);
+
+    r->p = p;
+    qemu_cond_init(&r->changed);
+    ratelimit_init(&r->rate);
+    return r;
+}
+
+void smemv_rebalance_free(SmemvRebalance *r)
+{
+    error_free(r->err);
+    ratelimit_destroy(&r->rate);
+    qemu_cond_destroy(&r->changed);
+    g_free(r);
+}
+
+/* Wants the lock. */
+static void start(SmemvRebalance *r)
+{
+    r->active = true;
+    qatomic_set(&r->halt, true);
+    if (!r->started) {
+        r->started = true;
+        qemu_thread_create(&r->thread, "smemv-balance", rebalance_thread, r,
+                           QEMU_THREAD_JOINABLE);
+    }
+    qemu_cond_signal(&r->changed);
+}
+
+void smemv_rebalance_start(SmemvRebalance *r)
+{
+    QEMU_LOCK_GUARD(&r->p->lock);
+    r->limit = r->p->limit;
+    start(r);
+}
+
+bool smemv_rebalance_aim(SmemvRebalance *r, uint64_t limit,
+                         SmemvSubHostList *sub_hosts, Error **errp)
+{
+    SmemvPager *p = r->p;
+
+    QEMU_LOCK_GUARD(&p->lock);
+    if (r->ended) {
+        error_setg(errp, "the VM is about to be whole");
+        return false;
+    }
+    if (!smemv_session_accepts(p->session, sub_hosts, errp)) {
+        return false;
+    }
+    smemv_session_aim(p->session, sub_hosts);
+    r->limit = limit;
+    start(r);
+    return true;
+}
+
+void smemv_rebalance_set_bandwidth(SmemvRebalance *r, uint64_t bandwidth)
+{
+    ratelimit_set_speed(&r->rate, bandwidth, SLICE_NS);
+}
+
+void smemv_rebalance_wake(SmemvRebalance *r)
+{
+    qemu_cond_signal(&r->changed);
+}
+
+bool smemv_rebalance_join(SmemvRebalance *r)
+{
+    if (r->started) {
+        qemu_thread_join(&r->thread);
+    }
+    return r->ended;
+}
