@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.qemu import binaries
+from tests.qemu.hosts import Hosts
 from tests.qemu.memserver import Memserver
 from tests.qemu.vm import Vm, start
 
@@ -80,3 +81,8 @@ def start_memserver(socket_folder: Path) -> Iterator[Callable[..., Memserver]]:
             return stack.enter_context(Memserver(binary, folder, capacity, port))
 
         yield start_one
+
+
+@pytest.fixture
+def hosts(patched: Path, start_vm: Callable[..., Vm], start_memserver: Callable[..., Memserver]) -> Hosts:
+    return Hosts(patched, start_vm, start_memserver)

@@ -39,9 +39,11 @@ def check_sum(vm: Vm, memservers: Sequence[Memserver]) -> None:
     """Every page is in one place, and the memservers say the same. The VM must be paused."""
     info = where(vm)
     assert info["state"] == "split"
-    remote = [sub_host["remote"] for sub_host in info["sub-hosts"]]
-    assert info["resident"] + info["zero"] + sum(remote) == info["total"]
-    for memserver, there in zip(memservers, remote):
+    remote = {sub_host["name"]: sub_host["remote"] for sub_host in info["sub-hosts"]}
+    assert info["resident"] + info["zero"] + sum(remote.values()) == info["total"]
+    assert set(remote) == {memserver.name for memserver in memservers}
+    for memserver in memservers:
+        there = remote[memserver.name]
         (session,) = memserver.stat()["sessions"]
         # Pages that have come back, and are about to be dropped there, count twice.
         assert there <= session["used"] <= min(there + 64 * PAGE, session["reserved"])

@@ -5,83 +5,16 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from ansible_collections.smemv.kvm.plugins.module_utils.errors import QmpError
 
-from tests.qemu import guests
-from tests.qemu.guests import Guest
-from tests.qemu.memserver import Memserver
+from tests.qemu.hosts import Hosts, bare, linux
 from tests.qemu.split import MIB, PAGE, check_sum, run_within, set_target, shares, wait_until, where
 from tests.qemu.vm import Vm
 
 pytestmark = pytest.mark.qemu
-
-
-@dataclass
-class Place:
-    """A guest and what is allowed at its destination, in bytes."""
-
-    guest: Guest
-    memory: int
-    limit: int
-    accel: str = "tcg"
-    vcpus: int = 1
-
-
-def linux(vcpus: int = 1) -> Place:
-    return Place(guests.linux("smemv.fill=384M smemv.rate=20000"), 512 * MIB, 192 * MIB, vcpus=vcpus)
-
-
-def bare() -> Place:
-    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
-        pytest.skip("no /dev/kvm that can be used")
-    return Place(guests.bare("smemv.fill=96"), 128 * MIB, 64 * MIB, accel="kvm")
-
-
-class Hosts:
-    """Starts the VMs and memservers of a test, with the patched QEMU."""
-
-    def __init__(self, binary: Path, start_vm: Callable[..., Vm], start_memserver: Callable[..., Memserver]) -> None:
-        self.binary = binary
-        self._start_vm = start_vm
-        self.start_memserver = start_memserver
-
-    def vm(self, place: Place, incoming: bool = False, devices: Sequence[str] = ()) -> Vm:
-        return self._start_vm(
-            self.binary,
-            place.guest,
-            memory=f"{place.memory // MIB}M",
-            accel=place.accel,
-            vcpus=place.vcpus,
-            incoming=incoming,
-            devices=devices,
-        )
-
-    def running_vm(self, place: Place) -> Vm:
-        vm = self.vm(place)
-        vm.wait_for_guest(lambda status: status["phase"] == "run" and status["accesses"] > 0, timeout=120)
-        return vm
-
-    def memservers(self, place: Place, count: int) -> list[Memserver]:
-        return [self.start_memserver(share) for share in shares(place.memory, place.limit, count)]
-
-    def split(self, place: Place, count: int = 2) -> tuple[Vm, Vm, list[Memserver]]:
-        """A VM that was split; returns source, destination and memservers."""
-        source = self.running_vm(place)
-        destination = self.vm(place, incoming=True)
-        memservers = self.memservers(place, count)
-        set_target(source, "test", place.memory, place.limit, memservers)
-        source.migrate_to(destination)
-        return source, destination, memservers
-
-
-@pytest.fixture
-def hosts(patched: Path, start_vm: Callable[..., Vm], start_memserver: Callable[..., Memserver]) -> Hosts:
-    return Hosts(patched, start_vm, start_memserver)
 
 
 @pytest.mark.parametrize("vcpus", [1, 2])
@@ -202,13 +135,6 @@ def test_cancelled_migration_can_be_made_again(hosts: Hosts) -> None:
     assert run_within(destination, place.limit, seconds=5)["wrong"] == 0
 
 
-def test_split_vm_is_not_migrated_like_a_whole_one(hosts: Hosts) -> None:
-    place = linux()
-    _, destination, _ = hosts.split(place)
-    with pytest.raises(QmpError, match="on sub-hosts"):
-        destination.qmp("migrate", uri=hosts.vm(place, incoming=True).listen())
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -216,7 +142,7 @@ def test_split_vm_is_not_migrated_like_a_whole_one(hosts: Hosts) -> None:
         ({"main_limit": 32 * MIB}, "at least 64 MiB"),
         ({"name": "a b"}, "is no name"),
         ({"name": ""}, "is no name"),
-        ({"sub_hosts": []}, "1 to 240 sub-hosts"),
+        ({"sub_hosts": []}, "must be at least"),
         ({"sub_hosts": [{"name": "a", "host": "", "port": 1, "share": PAGE}]}, "no address"),
         ({"sub_hosts": [{"name": "a", "host": "h", "port": 0, "share": PAGE}]}, "no address or port"),
         ({"sub_hosts": [{"name": "a", "host": "h", "port": 1, "share": 100}]}, "no multiple"),
