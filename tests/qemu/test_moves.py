@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import random
-
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -278,7 +277,8 @@ class Journey:
             self.used = self.random.sample(self.memservers, self.random.randint(1, 4))
 
     def layout(self) -> dict[str, object]:
-        return {"main_limit": self.limit, "sub_hosts": sub_hosts(self.place, self.limit, self.used) if self.used else []}
+        used = sub_hosts(self.place, self.limit, self.used) if self.used else []
+        return {"main_limit": self.limit, "sub_hosts": used}
 
     def step(self) -> str:
         operations = [self.move, self.fail, self.rebalance, self.consolidate] if self.used else [self.move]

@@ -242,6 +242,17 @@ static bool close_left(SmemvRebalance *r, Error **errp)
     return true;
 }
 
+/* Wait until what was too much here has gone out. */
+static void wait_for_limit(SmemvRebalance *r)
+{
+    SmemvPager *p = r->p;
+
+    QEMU_LOCK_GUARD(&p->lock);
+    while (!halted(r) && smemv_pager_held(p) > p->limit) {
+        qemu_cond_timedwait(&p->quiet, &p->lock, SETTLE_MS);
+    }
+}
+
 /* Whether the aim is reached. Wants the lock. */
 static bool reached(SmemvRebalance *r)
 {
@@ -290,6 +301,7 @@ static void *rebalance_thread(void *opaque)
             apply_limit(r);
             tidy(r);
             ok = move(r, &err) && close_left(r, &err) && reserve_less(r, &err);
+            wait_for_limit(r);
         }
 
         qemu_mutex_lock(&p->lock);

@@ -124,6 +124,28 @@ SmemvSession *smemv_session_new(const char *name, SmemvSubHostList *sub_hosts)
     return s;
 }
 
+bool smemv_session_use_tls(SmemvSession *s, const char *tls_creds,
+                           Error **errp)
+{
+    Object *obj = object_resolve_path_component(object_get_objects_root(),
+                                                tls_creds);
+    QCryptoTLSCreds *creds = obj ? (QCryptoTLSCreds *)
+        object_dynamic_cast(obj, TYPE_QCRYPTO_TLS_CREDS) : NULL;
+
+    if (!creds) {
+        error_setg(errp, "there are no TLS credentials '%s' here", tls_creds);
+        return false;
+    }
+    if (!qcrypto_tls_creds_check_endpoint(creds,
+                                          QCRYPTO_TLS_CREDS_ENDPOINT_CLIENT,
+                                          errp)) {
+        return false;
+    }
+    s->creds = QCRYPTO_TLS_CREDS(object_ref(obj));
+    s->tls_creds = g_strdup(tls_creds);
+    return true;
+}
+
 void smemv_session_free(SmemvSession *s)
 {
     if (!s) {
@@ -136,6 +158,8 @@ void smemv_session_free(SmemvSession *s)
     }
     g_free(s->peers);
     g_free(s->name);
+    g_free(s->tls_creds);
+    object_unref(OBJECT(s->creds));
     g_free(s);
 }
 

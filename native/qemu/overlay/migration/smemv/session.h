@@ -10,6 +10,7 @@
 #ifndef SMEMV_SESSION_H
 #define SMEMV_SESSION_H
 
+#include "crypto/tlscreds.h"
 #include "qemu/stats64.h"
 #include "qemu/thread.h"
 #include "qapi/error.h"
@@ -45,12 +46,21 @@ typedef struct SmemvSession {
     char *name;                  /* the VM's */
     uint8_t id[SMEMV_WIRE_ID_SIZE];
     uint8_t token[SMEMV_WIRE_TOKEN_SIZE];
+    char *tls_creds;             /* id of the credentials, or NULL: plain TCP */
+    QCryptoTLSCreds *creds;      /* these, or NULL */
     SmemvPeer *peers;            /* SMEMV_MAX_PEERS of them */
     unsigned n_peers;            /* that are in use; it only grows */
 } SmemvSession;
 
 /* A session with a new id and token, to be opened on @sub_hosts. */
 SmemvSession *smemv_session_new(const char *name, SmemvSubHostList *sub_hosts);
+
+/*
+ * Speak TLS with the memservers, with the credentials (an object of this
+ * process, for the client's end) of that id. False where there are none such.
+ */
+bool smemv_session_use_tls(SmemvSession *s, const char *tls_creds,
+                           Error **errp);
 
 /* A session without peers, to be filled from the migration stream. */
 SmemvSession *smemv_session_new_empty(void);
