@@ -41,6 +41,7 @@ static bool needs_session(unsigned opcode)
     case SMEMV_WIRE_DROP:
     case SMEMV_WIRE_CLAIM:
     case SMEMV_WIRE_RESERVE:
+    case SMEMV_WIRE_COPY:
         return true;
     default:
         return false;
@@ -234,6 +235,10 @@ void request_handle(struct connection *c, const struct smemv_wire_request *r,
         break;
     case SMEMV_WIRE_STAT:
         stat(c, r);
+        break;
+    case SMEMV_WIRE_COPY:
+        connection_refuse(c, r, SMEMV_WIRE_COPY_FAILED,
+                          "this memserver does not copy yet");
         break;
     case SMEMV_WIRE_OPEN:
     case SMEMV_WIRE_CLOSE:

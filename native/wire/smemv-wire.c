@@ -91,6 +91,9 @@ static const struct opcode_info opcodes[] = {
                            .reply_payload = 8 },
     [SMEMV_WIRE_RESERVE] = { .name = "RESERVE", .address = ADDRESS_NUMBER,
                              .reply_payload = 8 },
+    [SMEMV_WIRE_COPY] = { .name = "COPY", .address = ADDRESS_PAGES,
+                          .fixed_payload = SMEMV_WIRE_COPY_SIZE,
+                          .reply_payload = 8 },
 };
 
 static const char *const status_names[] = {
@@ -106,6 +109,7 @@ static const char *const status_names[] = {
     [SMEMV_WIRE_CHECKSUM] = "CHECKSUM",
     [SMEMV_WIRE_INTERNAL] = "INTERNAL",
     [SMEMV_WIRE_DRAINING] = "DRAINING",
+    [SMEMV_WIRE_COPY_FAILED] = "COPY_FAILED",
 };
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
@@ -186,6 +190,15 @@ void smemv_wire_put_close(uint8_t *buf, const struct smemv_wire_close *c)
 {
     memcpy(buf, c->id, SMEMV_WIRE_ID_SIZE);
     memcpy(buf + 16, c->token, SMEMV_WIRE_TOKEN_SIZE);
+}
+
+void smemv_wire_put_copy(uint8_t *buf, const struct smemv_wire_copy *c)
+{
+    memcpy(buf, c->holder, SMEMV_WIRE_HOLDER_SIZE);
+    put_u16(buf + 16, c->port);
+    put_u16(buf + 18, 0);
+    put_u32(buf + 20, 0);
+    memcpy(buf + 24, c->host, SMEMV_WIRE_HOST_SIZE);
 }
 
 const char *smemv_wire_get_request(const uint8_t *buf,
@@ -328,27 +341,29 @@ const char *smemv_wire_get_hello(const uint8_t *buf,
     return NULL;
 }
 
-static bool name_character(char c)
+/* Letters, digits, and those in @others. */
+static bool is_allowed(char c, const char *others)
 {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-           (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
+           (c >= '0' && c <= '9') || strchr(others, c);
 }
 
-static const char *check_name(const char *name)
+/* A name of @size bytes: allowed characters, and then NULs to the end. */
+static const char *check_name(const char *name, size_t size, const char *others)
 {
     size_t length = 0;
     size_t i;
 
-    while (length < SMEMV_WIRE_NAME_SIZE && name[length]) {
-        if (!name_character(name[length])) {
+    while (length < size && name[length]) {
+        if (!is_allowed(name[length], others)) {
             return "a character in the name that is not allowed there";
         }
         length++;
     }
-    if (length == SMEMV_WIRE_NAME_SIZE) {
+    if (length == size) {
         return "the name does not end with NUL";
     }
-    for (i = length; i < SMEMV_WIRE_NAME_SIZE; i++) {
+    for (i = length; i < size; i++) {
         if (name[i]) {
             return "the name goes on behind its end";
         }
@@ -367,9 +382,10 @@ const char *smemv_wire_get_open(const uint8_t *buf, struct smemv_wire_open *o)
     if (smemv_wire_get_u64(buf + 72) != 0) {
         return "unknown flags in OPEN";
     }
-    return check_name(o->name);
+    return check_name(o->name, SMEMV_WIRE_NAME_SIZE, "._-");
 }
 
+/* Any bytes are an id, a token, a holder or an epoch: nothing is malformed. */
 const char *smemv_wire_get_attach(const uint8_t *buf,
                                   struct smemv_wire_attach *a)
 {
@@ -377,20 +393,34 @@ const char *smemv_wire_get_attach(const uint8_t *buf,
     memcpy(a->token, buf + 16, SMEMV_WIRE_TOKEN_SIZE);
     memcpy(a->holder, buf + 48, SMEMV_WIRE_HOLDER_SIZE);
     a->epoch = smemv_wire_get_u64(buf + 64);
-
-    if (a->epoch == 0) {
-        return "epoch 0, which no session has";
-    }
     return NULL;
 }
 
-/* Ids and tokens are any bytes, so nothing in it can be malformed. */
+/* Likewise. */
 const char *smemv_wire_get_close(const uint8_t *buf,
                                  struct smemv_wire_close *c)
 {
     memcpy(c->id, buf, SMEMV_WIRE_ID_SIZE);
     memcpy(c->token, buf + 16, SMEMV_WIRE_TOKEN_SIZE);
     return NULL;
+}
+
+const char *smemv_wire_get_copy(const uint8_t *buf, struct smemv_wire_copy *c)
+{
+    memcpy(c->holder, buf, SMEMV_WIRE_HOLDER_SIZE);
+    c->port = get_u16(buf + 16);
+    memcpy(c->host, buf + 24, SMEMV_WIRE_HOST_SIZE);
+
+    if (get_u16(buf + 18) != 0 || get_u32(buf + 20) != 0) {
+        return "a reserved field of COPY is not 0";
+    }
+    if (c->port == 0) {
+        return "COPY to port 0";
+    }
+    if (!c->host[0]) {
+        return "COPY to no host";
+    }
+    return check_name(c->host, SMEMV_WIRE_HOST_SIZE, "._-:%");
 }
 
 size_t smemv_wire_payload_size(const struct smemv_wire_request *r)

@@ -23,12 +23,14 @@
 #define SMEMV_WIRE_TOKEN_SIZE     32
 #define SMEMV_WIRE_HOLDER_SIZE    16
 #define SMEMV_WIRE_NAME_SIZE      80
+#define SMEMV_WIRE_HOST_SIZE      256
 #define SMEMV_WIRE_TEXT_SIZE      512
 
 #define SMEMV_WIRE_HELLO_SIZE     16
 #define SMEMV_WIRE_OPEN_SIZE      160
 #define SMEMV_WIRE_ATTACH_SIZE    72
 #define SMEMV_WIRE_CLOSE_SIZE     48
+#define SMEMV_WIRE_COPY_SIZE      280
 
 /* The largest payload in either direction, and of any request or response. */
 #define SMEMV_WIRE_MAX_PAYLOAD \
@@ -46,6 +48,7 @@ enum smemv_wire_opcode {
     SMEMV_WIRE_CLOSE = 9,
     SMEMV_WIRE_CLAIM = 10,
     SMEMV_WIRE_RESERVE = 11,
+    SMEMV_WIRE_COPY = 12,
 };
 
 enum smemv_wire_status {
@@ -61,6 +64,7 @@ enum smemv_wire_status {
     SMEMV_WIRE_CHECKSUM = 9,
     SMEMV_WIRE_INTERNAL = 10,
     SMEMV_WIRE_DRAINING = 11,
+    SMEMV_WIRE_COPY_FAILED = 12,
 };
 
 #define SMEMV_WIRE_ENTRY_PRESENT 0x1u
@@ -104,12 +108,19 @@ struct smemv_wire_attach {
     uint8_t id[SMEMV_WIRE_ID_SIZE];
     uint8_t token[SMEMV_WIRE_TOKEN_SIZE];
     uint8_t holder[SMEMV_WIRE_HOLDER_SIZE];
-    uint64_t epoch;
+    uint64_t epoch; /* 0: no session's, so the holder decides */
 };
 
 struct smemv_wire_close {
     uint8_t id[SMEMV_WIRE_ID_SIZE];
     uint8_t token[SMEMV_WIRE_TOKEN_SIZE];
+};
+
+/* Where a COPY's pages go: the memserver, and who holds the session there. */
+struct smemv_wire_copy {
+    uint8_t holder[SMEMV_WIRE_HOLDER_SIZE];
+    uint16_t port;
+    char host[SMEMV_WIRE_HOST_SIZE];
 };
 
 /*
@@ -122,6 +133,7 @@ void smemv_wire_put_hello(uint8_t *buf, const struct smemv_wire_hello *h);
 void smemv_wire_put_open(uint8_t *buf, const struct smemv_wire_open *o);
 void smemv_wire_put_attach(uint8_t *buf, const struct smemv_wire_attach *a);
 void smemv_wire_put_close(uint8_t *buf, const struct smemv_wire_close *c);
+void smemv_wire_put_copy(uint8_t *buf, const struct smemv_wire_copy *c);
 void smemv_wire_put_u64(uint8_t *buf, uint64_t value);
 uint64_t smemv_wire_get_u64(const uint8_t *buf);
 
@@ -144,6 +156,7 @@ const char *smemv_wire_get_attach(const uint8_t *buf,
                                   struct smemv_wire_attach *a);
 const char *smemv_wire_get_close(const uint8_t *buf,
                                  struct smemv_wire_close *c);
+const char *smemv_wire_get_copy(const uint8_t *buf, struct smemv_wire_copy *c);
 
 /* Bytes of payload behind the header of a valid request. */
 size_t smemv_wire_payload_size(const struct smemv_wire_request *r);

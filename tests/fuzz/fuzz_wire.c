@@ -49,6 +49,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     CHECK_DECODER(open, smemv_wire_open, SMEMV_WIRE_OPEN_SIZE);
     CHECK_DECODER(attach, smemv_wire_attach, SMEMV_WIRE_ATTACH_SIZE);
     CHECK_DECODER(close, smemv_wire_close, SMEMV_WIRE_CLOSE_SIZE);
+    CHECK_DECODER(copy, smemv_wire_copy, SMEMV_WIRE_COPY_SIZE);
     if (!smemv_wire_get_request(header, &request) &&
         smemv_wire_payload_size(&request) > SMEMV_WIRE_MAX_PAYLOAD) {
         abort();

@@ -37,7 +37,6 @@ MALFORMED = {
     "name with a newline": request(wire.OPEN, payload=wire.open_payload(Session(name=b"x\n<0>lie"), 1)),
     "name without an end": request(wire.OPEN, payload=wire.open_payload(Session(name=80 * b"x"), 1)),
     "name that goes on": request(wire.OPEN, payload=wire.open_payload(Session(name=b"x\0y"), 1)),
-    "epoch 0": request(wire.ATTACH, payload=wire.attach_payload(SOMEONE, epoch=0)),
     "HELLO again": request(wire.HELLO, payload=wire.hello_payload()),
 }
 

@@ -17,10 +17,10 @@ import struct
 PAGE = 4096
 MAX_PAGES = 256
 
-HELLO, OPEN, ATTACH, PUT, GET, DROP, SYNC, STAT, CLOSE, CLAIM, RESERVE = range(1, 12)
+HELLO, OPEN, ATTACH, PUT, GET, DROP, SYNC, STAT, CLOSE, CLAIM, RESERVE, COPY = range(1, 13)
 
 OK, BAD_REQUEST, VERSION, DENIED, NO_SESSION, EXISTS = range(6)
-NO_SPACE, RESERVATION, STALE, CHECKSUM, INTERNAL, DRAINING = range(6, 12)
+NO_SPACE, RESERVATION, STALE, CHECKSUM, INTERNAL, DRAINING, COPY_FAILED = range(6, 13)
 
 MAGIC_REQUEST = 0x53
 MAGIC_RESPONSE = 0x73
@@ -29,7 +29,7 @@ RESPONSE = struct.Struct("<BBHIII")
 ENTRY = struct.Struct("<II")
 PRESENT = 1
 
-REPLY_SIZES = {HELLO: 16, OPEN: 8, ATTACH: 8, PUT: 0, DROP: 8, SYNC: 0, CLOSE: 0, CLAIM: 8, RESERVE: 8}
+REPLY_SIZES = {HELLO: 16, OPEN: 8, ATTACH: 8, PUT: 0, DROP: 8, SYNC: 0, CLOSE: 0, CLAIM: 8, RESERVE: 8, COPY: 8}
 
 NO_TOKEN = bytes(32)
 
@@ -87,6 +87,10 @@ def attach_payload(session: Session, epoch: int = 1) -> bytes:
 def put_payload(pages: list[bytes], crcs: list[int] | None = None, flags: int = PRESENT) -> bytes:
     crcs = crcs or [crc32c(page) for page in pages]
     return b"".join(ENTRY.pack(flags, crc) for crc in crcs) + b"".join(pages)
+
+
+def copy_payload(holder: bytes, port: int, host: bytes, reserved: tuple[int, int] = (0, 0)) -> bytes:
+    return struct.pack("<16sHHI256s", holder, port, *reserved, host)
 
 
 @dataclasses.dataclass
@@ -212,6 +216,10 @@ class Connection:
 
     def reserve(self, pages: int) -> Response:
         return self.call(RESERVE, address=pages)
+
+    def copy(self, page: int, count: int, holder: bytes, target: tuple[str, int]) -> Response:
+        host, port = target
+        return self.call(COPY, count, page * PAGE, copy_payload(holder, port, host.encode()))
 
     def close(self, session: Session) -> Response:
         return self.call(CLOSE, payload=session.id + session.token)

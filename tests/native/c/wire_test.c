@@ -64,8 +64,14 @@ static const struct request_case request_cases[] = {
     { SMEMV_WIRE_CLAIM, 1, 1, false, 0 },
     { SMEMV_WIRE_RESERVE, 0, 12345, true, 0 },
     { SMEMV_WIRE_RESERVE, 1, 12345, false, 0 },
+    { SMEMV_WIRE_COPY, 1, 0, true, 280 },
+    { SMEMV_WIRE_COPY, 256, LIMIT - 256 * 4096, true, 280 },
+    { SMEMV_WIRE_COPY, 256, LIMIT - 255 * 4096, false, 0 },
+    { SMEMV_WIRE_COPY, 0, 0, false, 0 },
+    { SMEMV_WIRE_COPY, 257, 0, false, 0 },
+    { SMEMV_WIRE_COPY, 1, 512, false, 0 },
     { 0, 0, 0, false, 0 },
-    { SMEMV_WIRE_RESERVE + 1, 0, 0, false, 0 },
+    { SMEMV_WIRE_COPY + 1, 0, 0, false, 0 },
     { 255, 0, 0, false, 0 },
 };
 
@@ -156,7 +162,11 @@ static const struct response_case response_cases[] = {
     { SMEMV_WIRE_GET, SMEMV_WIRE_STALE, 513, 0, false },
     { SMEMV_WIRE_GET, SMEMV_WIRE_STALE, 0, 1, false },
     { SMEMV_WIRE_GET, SMEMV_WIRE_DRAINING, 0, 0, true },
-    { SMEMV_WIRE_GET, SMEMV_WIRE_DRAINING + 1, 0, 0, false },
+    { SMEMV_WIRE_COPY, SMEMV_WIRE_OK, 8, 0, true },
+    { SMEMV_WIRE_COPY, SMEMV_WIRE_OK, 0, 0, false },
+    { SMEMV_WIRE_COPY, SMEMV_WIRE_OK, 8, 1, false },
+    { SMEMV_WIRE_COPY, SMEMV_WIRE_COPY_FAILED, 512, 0, true },
+    { SMEMV_WIRE_COPY, SMEMV_WIRE_COPY_FAILED + 1, 0, 0, false },
     { 200, SMEMV_WIRE_BAD_REQUEST, 5, 0, true },
     { 200, SMEMV_WIRE_OK, 0, 0, false },
     { 0, SMEMV_WIRE_OK, 0, 0, false },
@@ -280,11 +290,48 @@ static void check_attach_and_close(void)
     smemv_wire_put_attach(buf, &in);
     CHECK(!smemv_wire_get_attach(buf, &out));
     CHECK(memcmp(&in, &out, sizeof(in)) == 0);
-    memset(buf + 64, 0, 8); /* epoch 0 */
-    CHECK(smemv_wire_get_attach(buf, &out));
     smemv_wire_put_close(buf, &close_in);
     CHECK(!smemv_wire_get_close(buf, &close_out));
     CHECK(memcmp(&close_in, &close_out, sizeof(close_in)) == 0);
+}
+
+static void check_copy(void)
+{
+    struct smemv_wire_copy in = { .holder = { 5, [15] = 6 },
+                                  .port = 0x1234,
+                                  .host = "fe80::1%eth0.A_b-9" };
+    struct smemv_wire_copy out;
+    uint8_t buf[SMEMV_WIRE_COPY_SIZE];
+
+    smemv_wire_put_copy(buf, &in);
+    CHECK(!smemv_wire_get_copy(buf, &out));
+    CHECK(memcmp(&in, &out, sizeof(in)) == 0);
+    CHECK(buf[15] == 6 && buf[16] == 0x34 && buf[17] == 0x12);
+    CHECK(buf[24] == 'f' && buf[25] == 'e');
+    for (size_t i = 18; i < 24; i++) {
+        buf[i] = 1;
+        CHECK(smemv_wire_get_copy(buf, &out));
+        buf[i] = 0;
+    }
+    for (unsigned c = 1; c < 256; c++) {
+        bool allowed = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                       (c >= '0' && c <= '9') || strchr("._-:%", (int)c);
+
+        buf[24 + 3] = (uint8_t)c;
+        CHECK(!smemv_wire_get_copy(buf, &out) == allowed);
+    }
+    buf[24 + 3] = '0';
+    buf[24 + 255] = 'x'; /* behind the end of the name */
+    CHECK(smemv_wire_get_copy(buf, &out));
+    memset(buf + 24, 'x', 256); /* without an end */
+    CHECK(smemv_wire_get_copy(buf, &out));
+    buf[24 + 255] = 0;
+    CHECK(!smemv_wire_get_copy(buf, &out));
+    memset(buf + 24, 0, 256); /* no name */
+    CHECK(smemv_wire_get_copy(buf, &out));
+    in.port = 0;
+    smemv_wire_put_copy(buf, &in);
+    CHECK(smemv_wire_get_copy(buf, &out));
 }
 
 static void check_names(void)
@@ -292,11 +339,14 @@ static void check_names(void)
     CHECK(strcmp(smemv_wire_opcode_name(SMEMV_WIRE_HELLO), "HELLO") == 0);
     CHECK(strcmp(smemv_wire_opcode_name(SMEMV_WIRE_RESERVE), "RESERVE") == 0);
     CHECK(strcmp(smemv_wire_opcode_name(0), "?") == 0);
-    CHECK(strcmp(smemv_wire_opcode_name(12), "?") == 0);
+    CHECK(strcmp(smemv_wire_opcode_name(SMEMV_WIRE_COPY), "COPY") == 0);
+    CHECK(strcmp(smemv_wire_opcode_name(13), "?") == 0);
     CHECK(strcmp(smemv_wire_opcode_name(UINT32_MAX), "?") == 0);
     CHECK(strcmp(smemv_wire_status_name(SMEMV_WIRE_NO_VERSION), "VERSION") == 0);
     CHECK(strcmp(smemv_wire_status_name(SMEMV_WIRE_DRAINING), "DRAINING") == 0);
-    CHECK(strcmp(smemv_wire_status_name(12), "?") == 0);
+    CHECK(strcmp(smemv_wire_status_name(SMEMV_WIRE_COPY_FAILED),
+                 "COPY_FAILED") == 0);
+    CHECK(strcmp(smemv_wire_status_name(13), "?") == 0);
 }
 
 /* Bit by bit, as RFC 3720 B.4 has it. */
@@ -341,6 +391,7 @@ int main(void)
     check_hello();
     check_open();
     check_attach_and_close();
+    check_copy();
     check_names();
     check_crc32c();
     return 0;
