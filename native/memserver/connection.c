@@ -12,6 +12,7 @@
 #include "connection.h"
 
 #include "buffer.h"
+#include "copy.h"
 #include "request.h"
 #include "worker.h"
 
@@ -67,6 +68,7 @@ void connection_free(struct connection *c)
     if (c->out) {
         buffer_give(&c->worker->buffers, c->out);
     }
+    copy_end_link(c);
     registry_detach(&c->worker->server->registry, &c->attachment);
     close(c->fd);
     free(c);

@@ -34,6 +34,7 @@ struct connection {
     enum connection_state state;
     time_t deadline; /* for HELLO, and while it lingers; else 0 */
     struct attachment attachment;
+    struct link *link; /* to the memserver that it copies to, or NULL */
     struct log_limit log_limit;
 
     /* What came in and was not worked on yet: in[in_start .. in_end). */

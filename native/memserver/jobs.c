@@ -33,13 +33,13 @@ static void *run(void *argument)
     return NULL;
 }
 
-int jobs_start(struct jobs *jobs)
+int jobs_start(struct jobs *jobs, int threads)
 {
-    *jobs = (struct jobs){ .stopping = false };
+    *jobs = (struct jobs){ .count = threads };
     jobs->last = &jobs->first;
     pthread_mutex_init(&jobs->lock, NULL);
     pthread_cond_init(&jobs->more, NULL);
-    for (int i = 0; i < JOBS_THREADS; i++) {
+    for (int i = 0; i < threads; i++) {
         int error = pthread_create(&jobs->threads[i], NULL, run, jobs);
 
         if (error) {
@@ -65,7 +65,7 @@ void jobs_stop(struct jobs *jobs)
     jobs->stopping = true;
     pthread_cond_broadcast(&jobs->more);
     pthread_mutex_unlock(&jobs->lock);
-    for (int i = 0; i < JOBS_THREADS; i++) {
+    for (int i = 0; i < jobs->count; i++) {
         pthread_join(jobs->threads[i], NULL);
     }
     pthread_cond_destroy(&jobs->more);

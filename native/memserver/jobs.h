@@ -9,7 +9,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 
-#define JOBS_THREADS 4
+#define JOBS_MAX_THREADS 16
 
 struct job {
     void (*run)(struct job *job);
@@ -17,7 +17,8 @@ struct job {
 };
 
 struct jobs {
-    pthread_t threads[JOBS_THREADS];
+    pthread_t threads[JOBS_MAX_THREADS];
+    int count;
     pthread_mutex_t lock; /* of what follows */
     pthread_cond_t more;
     struct job *first;
@@ -25,8 +26,8 @@ struct jobs {
     bool stopping;
 };
 
-/* Returns 0, or a negative errno. */
-int jobs_start(struct jobs *jobs);
+/* Starts @threads, at most JOBS_MAX_THREADS. Returns 0, or a negative errno. */
+int jobs_start(struct jobs *jobs, int threads);
 
 /* Runs @job on one of the threads; first come, first served. */
 void jobs_submit(struct jobs *jobs, struct job *job);

@@ -220,7 +220,9 @@ int main(int argc, char **argv)
     registry_init(&server.registry, options.capacity, options.max_sessions,
                   options.workers);
     peers_init(&server.peers, connections, options.max_connections_per_peer);
-    if (signals < 0 || !workers || jobs_start(&server.jobs)) {
+    if (signals < 0 || !workers ||
+        jobs_start(&server.jobs, SERVER_JOBS) ||
+        jobs_start(&server.copies, SERVER_COPIES)) {
         log_line(LOG_ERR, "cannot start: %s", strerror(errno));
         return 1;
     }
@@ -245,6 +247,7 @@ int main(int argc, char **argv)
         unlink(options.control);
     }
     jobs_stop(&server.jobs);
+    jobs_stop(&server.copies);
     for (unsigned i = 0; i < options.workers; i++) {
         worker_stop(&workers[i]);
     }

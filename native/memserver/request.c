@@ -6,6 +6,7 @@
 #include "request.h"
 
 #include "buffer.h"
+#include "copy.h"
 #include "server.h"
 #include "stat.h"
 #include "worker.h"
@@ -117,6 +118,9 @@ static void attach(struct connection *c, const struct smemv_wire_request *r,
         return;
     }
     verdict = registry_attach(registry_of(c), &a, &c->attachment);
+    if (verdict.status == SMEMV_WIRE_OK) {
+        copy_end_link(c); /* it was for the session before */
+    }
     answer(c, r, &verdict, true);
 }
 
@@ -170,6 +174,7 @@ static void run_job(struct job *job)
     const uint8_t *payload = c->in + c->in_start + SMEMV_WIRE_HEADER_SIZE;
     struct smemv_wire_close to_close;
     struct smemv_wire_open to_open;
+    struct smemv_wire_copy to_copy;
     const char *wrong = NULL;
 
     switch (c->request.opcode) {
@@ -186,6 +191,12 @@ static void run_job(struct job *job)
                                         &c->attachment);
         }
         break;
+    case SMEMV_WIRE_COPY:
+        wrong = smemv_wire_get_copy(payload, &to_copy);
+        if (!wrong) {
+            c->verdict = copy_pages(c, &to_copy);
+        }
+        break;
     default:
         c->verdict = registry_reserve(registry_of(c), &c->attachment,
                                       c->request.address);
@@ -195,6 +206,15 @@ static void run_job(struct job *job)
         c->verdict = verdict_refuse(SMEMV_WIRE_BAD_REQUEST, "%s", wrong);
     }
     worker_post(c->worker, c);
+}
+
+static void submit(struct connection *c, const struct smemv_wire_request *r,
+                   struct jobs *jobs)
+{
+    c->busy = true;
+    c->request = *r;
+    c->job.run = run_job;
+    jobs_submit(jobs, &c->job);
 }
 
 void request_finish(struct connection *c)
@@ -236,17 +256,13 @@ void request_handle(struct connection *c, const struct smemv_wire_request *r,
     case SMEMV_WIRE_STAT:
         stat(c, r);
         break;
-    case SMEMV_WIRE_COPY:
-        connection_refuse(c, r, SMEMV_WIRE_COPY_FAILED,
-                          "this memserver does not copy yet");
-        break;
     case SMEMV_WIRE_OPEN:
     case SMEMV_WIRE_CLOSE:
     case SMEMV_WIRE_RESERVE:
-        c->busy = true;
-        c->request = *r;
-        c->job.run = run_job;
-        jobs_submit(&c->worker->server->jobs, &c->job);
+        submit(c, r, &c->worker->server->jobs);
+        break;
+    case SMEMV_WIRE_COPY:
+        submit(c, r, &c->worker->server->copies);
         break;
     }
 }

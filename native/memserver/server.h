@@ -10,9 +10,14 @@
 #include "peers.h"
 #include "registry.h"
 
+/* Threads: few that commit memory, more that wait for other memservers. */
+#define SERVER_JOBS 4
+#define SERVER_COPIES 16
+
 struct server {
     struct registry registry;
-    struct jobs jobs;
+    struct jobs jobs;   /* OPEN, RESERVE, CLOSE */
+    struct jobs copies; /* COPY */
     struct peers peers;
 };
 

@@ -6,6 +6,10 @@
  * in small pieces); the rest is sent as it is. Every answer must be a frame
  * that the decoder accepts, and the connection must come to its end.
  *
+ * Whatever host a COPY names, the pages come back into the same sessions: the
+ * linker puts a resolver in the place of the C library's, so that nothing
+ * that is tried here leaves this process.
+ *
  * SPDX-License-Identifier: GPL-3.0-or-later
  */
 #include "connection.h"
@@ -14,12 +18,20 @@
 #include "worker.h"
 
 #include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
 #include <poll.h>
+#include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+int __real_getaddrinfo(const char *host, const char *port,
+                       const struct addrinfo *hints, struct addrinfo **found);
+int __wrap_getaddrinfo(const char *host, const char *port,
+                       const struct addrinfo *hints, struct addrinfo **found);
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -28,6 +40,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct server server;
 static struct worker worker;
+
+/* Where COPYs end. */
+static int listener;
+static char listener_port[6];
 
 /* What came back and is not a whole frame yet. */
 static uint8_t answers[2 * SMEMV_WIRE_MAX_PAYLOAD];
@@ -40,13 +56,61 @@ static void insist(bool condition)
     }
 }
 
+int __wrap_getaddrinfo(const char *host, const char *port,
+                       const struct addrinfo *hints, struct addrinfo **found)
+{
+    (void)host;
+    (void)port;
+    return __real_getaddrinfo("127.0.0.1", listener_port, hints, found);
+}
+
+static void add_connection(int fd, bool local)
+{
+    struct connection *c;
+
+    insist(!peers_enter(&server.peers, "fuzzer"));
+    c = connection_new(fd, local, "fuzzer");
+    insist(c);
+    worker_add(&worker, c);
+}
+
+static void *accept_copies(void *argument)
+{
+    (void)argument;
+    for (;;) {
+        int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+        insist(fd >= 0);
+        add_connection(fd, false);
+    }
+    return NULL;
+}
+
+static void listen_for_copies(void)
+{
+    struct sockaddr_in address = { .sin_family = AF_INET,
+                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t size = sizeof(address);
+    pthread_t thread;
+
+    listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    insist(bind(listener, (struct sockaddr *)&address, size) == 0);
+    insist(listen(listener, 16) == 0);
+    getsockname(listener, (struct sockaddr *)&address, &size);
+    snprintf(listener_port, sizeof(listener_port), "%u",
+             (unsigned)ntohs(address.sin_port));
+    insist(pthread_create(&thread, NULL, accept_copies, NULL) == 0);
+}
+
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
     (void)argc;
     (void)argv;
     peers_init(&server.peers, 16, 16);
-    insist(jobs_start(&server.jobs) == 0);
+    insist(jobs_start(&server.jobs, 1) == 0);
+    insist(jobs_start(&server.copies, 1) == 0);
     insist(worker_start(&worker, &server) == 0);
+    listen_for_copies();
     return 0;
 }
 
@@ -144,16 +208,36 @@ static void send_beginning(int fd, bool attached)
 
 static int connect_worker(bool local)
 {
-    struct connection *c;
     int fds[2];
 
     insist(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0,
                       fds) == 0);
-    insist(!peers_enter(&server.peers, "fuzzer"));
-    c = connection_new(fds[1], local, "fuzzer");
-    insist(c);
-    worker_add(&worker, c);
+    add_connection(fds[1], local);
     return fds[0];
+}
+
+static void read_to_end(int fd)
+{
+    do {
+        wait_for(fd, POLLIN);
+    } while (read_answers(fd));
+    close(fd);
+}
+
+/*
+ * Waits until no connection is left, those that COPYs made among them. One
+ * more is then at its end only after the worker has freed those before it.
+ */
+static void wait_for_the_end(void)
+{
+    int fd;
+
+    while (atomic_load(&worker.load)) {
+        sched_yield();
+    }
+    fd = connect_worker(false);
+    shutdown(fd, SHUT_WR);
+    read_to_end(fd);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -170,12 +254,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     send_beginning(fd, data[0] & 2);
     goes_on = send_all(fd, data + 1, size - 1, data[0] & 4 ? PIECE : size);
     shutdown(fd, SHUT_WR);
-    while (goes_on) {
-        wait_for(fd, POLLIN);
-        goes_on = read_answers(fd);
+    if (goes_on) {
+        read_to_end(fd);
+    } else {
+        close(fd);
     }
     insist(answers_size == 0);
-    close(fd);
+    wait_for_the_end();
     registry_destroy(&server.registry);
     return 0;
 }

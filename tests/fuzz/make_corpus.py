@@ -34,6 +34,8 @@ REQUESTS = {
     "stat": wire.request(wire.STAT),
     "close": wire.request(wire.CLOSE, payload=bytes(48)),
     "claim": wire.request(wire.CLAIM, address=1),
+    "copy": wire.request(wire.COPY, 4, 3, 63 * 4096, wire.copy_payload(bytes(16), 4770, b"there")),
+    "copy-stale": wire.request(wire.COPY, 1, 3, 4096, wire.copy_payload(b"x" * 16, 4770, b"there")),
     "reserve-up": wire.request(wire.RESERVE, address=40),
     "reserve-down": wire.request(wire.RESERVE, address=3),
 }
@@ -42,6 +44,7 @@ SEQUENCES = {
     "life": ("open", "put", "get", "put-3", "claim", "get-256", "drop", "reserve-down", "stat", "close", "get"),
     "again": ("put-3", "put-3", "drop", "put", "sync", "get-256", "reserve-up", "put"),
     "reopen": ("close", "open-zero", "attach", "put", "get", "stat"),
+    "copies": ("put-3", "copy", "drop", "copy", "put-3", "copy-stale", "copy", "attach", "copy", "get-256"),
     "bad-end": ("sync", "put", "hello", "sync"),
 }
 
@@ -52,7 +55,7 @@ def main(directory: str) -> None:
         (root / target).mkdir(parents=True, exist_ok=True)
     for name, request in REQUESTS.items():
         (root / "fuzz_wire" / name).write_bytes(request[:16])
-        if 16 < len(request) <= 16 + 160:
+        if 16 < len(request) <= 16 + 280:
             (root / "fuzz_wire" / f"{name}-payload").write_bytes(request[16:])
         (root / "fuzz_connection" / name).write_bytes(bytes([ATTACHED]) + request)
     for name, sequence in SEQUENCES.items():

@@ -28,8 +28,10 @@ def start(memserver_binary, tmp_path):
     """Starts memservers as asked, and stops them at the end of the test."""
     with contextlib.ExitStack() as stack:
 
-        def run(binary: pathlib.Path = memserver_binary, **options) -> Memserver:
-            server = Memserver(binary, tmp_path, **options)
+        def run(binary: pathlib.Path = memserver_binary, name: str = ".", **options) -> Memserver:
+            directory = tmp_path / name
+            directory.mkdir(exist_ok=True)
+            server = Memserver(binary, directory, **options)
             stack.callback(server.stop)
             return server
 

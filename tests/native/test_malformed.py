@@ -17,7 +17,7 @@ MALFORMED = {
     "magic": request(wire.SYNC, magic=0x54),
     "response magic": request(wire.SYNC, magic=wire.MAGIC_RESPONSE),
     "opcode 0": request(0),
-    "opcode 12": request(12),
+    "opcode 13": request(13),
     "opcode 255": request(255),
     "count of SYNC": request(wire.SYNC, count=1),
     "address of SYNC": request(wire.SYNC, address=4096),
@@ -37,6 +37,8 @@ MALFORMED = {
     "name with a newline": request(wire.OPEN, payload=wire.open_payload(Session(name=b"x\n<0>lie"), 1)),
     "name without an end": request(wire.OPEN, payload=wire.open_payload(Session(name=80 * b"x"), 1)),
     "name that goes on": request(wire.OPEN, payload=wire.open_payload(Session(name=b"x\0y"), 1)),
+    "COPY of 0": request(wire.COPY, 0),
+    "COPY of 257": request(wire.COPY, 257),
     "HELLO again": request(wire.HELLO, payload=wire.hello_payload()),
 }
 
@@ -68,6 +70,24 @@ def test_malformed_entries_of_a_put(memserver, session, flags):
         c.send(request(wire.PUT, 2, payload=wire.put_payload(pages, flags=flags)))
         check_refused(memserver, c)
         assert other.pages(0, 2) == [None, None]
+
+
+MALFORMED_COPIES = {
+    "port 0": wire.copy_payload(bytes(16), 0, b"127.0.0.1"),
+    "no host": wire.copy_payload(bytes(16), 1, b""),
+    "host without an end": wire.copy_payload(bytes(16), 1, b"x" * 256),
+    "host that goes on": wire.copy_payload(bytes(16), 1, b"x\0y"),
+    "host with a space": wire.copy_payload(bytes(16), 1, b"127.0.0.1 22"),
+    "reserved field": wire.copy_payload(bytes(16), 1, b"127.0.0.1", (1, 0)),
+    "other reserved field": wire.copy_payload(bytes(16), 1, b"127.0.0.1", (0, 1)),
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED_COPIES)
+def test_malformed_copies(memserver, session, name):
+    with memserver.attached(session) as c:
+        c.send(request(wire.COPY, 1, payload=MALFORMED_COPIES[name]))
+        check_refused(memserver, c)
 
 
 def test_hello_with_its_reserved_field(memserver):
