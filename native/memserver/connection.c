@@ -124,7 +124,7 @@ static void log_refusal(struct connection *c,
              "%s: %s tag %u refused: %s: %s%s%s%s", c->peer,
              smemv_wire_opcode_name(r->opcode), r->tag,
              smemv_wire_status_name(status), text,
-             session ? "; session " : "", session ? session->name : "",
+             session ? "; session " : "", session ? session->record->name : "",
              others);
 }
 

@@ -46,8 +46,8 @@ static const char *make_link(struct connection *c,
         return "no memory";
     }
     link_begin(c->link);
-    return link_attach(c->link, c->attachment.session->id,
-                       c->attachment.session->token)
+    return link_attach(c->link, c->attachment.session->record->id,
+                       c->attachment.session->record->token)
                ? NULL
                : c->link->reason;
 }

@@ -41,7 +41,7 @@ bool link_attach(struct link *link, const uint8_t id[SMEMV_WIRE_ID_SIZE],
 bool link_put(struct link *link, uint64_t page, unsigned count,
               const uint8_t *entries, const uint8_t *data);
 
-/* Waits until the last @puts PUTs are acknowledged, which are all there were. */
+/* Waits until the last @puts PUTs are acknowledged; there were no others. */
 bool link_finish(struct link *link, unsigned puts);
 
 /* Did the other side end an idle link? */

@@ -6,6 +6,7 @@
 #include "listen.h"
 
 #include "log.h"
+#include "store.h"
 #include "peers.h"
 
 #include <errno.h>
@@ -14,6 +15,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -171,27 +173,36 @@ bool listen_control(struct listeners *listeners, const char *path)
     return add(listeners, fd, true);
 }
 
+static bool inherit(struct listeners *listeners, int fd)
+{
+    bool local = sd_is_socket(fd, AF_UNIX, SOCK_STREAM, 1) > 0;
+
+    if (!local && sd_is_socket(fd, AF_UNSPEC, SOCK_STREAM, 1) <= 0) {
+        log_line(LOG_ERR, "descriptor %d from systemd is not a listening "
+                 "stream socket", fd);
+        return false;
+    }
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    if (!local) {
+        tell(fd);
+    }
+    return add(listeners, fd, local);
+}
+
 bool listen_inherited(struct listeners *listeners)
 {
-    int count = sd_listen_fds(1);
+    char **names = NULL;
+    int count = sd_listen_fds_with_names(0, &names);
+    bool ok = true;
 
-    for (int fd = SD_LISTEN_FDS_START; fd < SD_LISTEN_FDS_START + count; fd++) {
-        bool local = sd_is_socket(fd, AF_UNIX, SOCK_STREAM, 1) > 0;
-
-        if (!local && sd_is_socket(fd, AF_UNSPEC, SOCK_STREAM, 1) <= 0) {
-            log_line(LOG_ERR, "descriptor %d from systemd is not a listening "
-                     "stream socket", fd);
-            return false;
+    for (int i = 0; i < count; i++) {
+        if (ok && !store_is_name(names[i])) {
+            ok = inherit(listeners, SD_LISTEN_FDS_START + i);
         }
-        fcntl(fd, F_SETFL, O_NONBLOCK);
-        if (!local) {
-            tell(fd);
-        }
-        if (!add(listeners, fd, local)) {
-            return false;
-        }
+        free(names[i]);
     }
-    return true;
+    free(names);
+    return ok;
 }
 
 static void set(int fd, int level, int option, int value)

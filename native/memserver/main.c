@@ -9,9 +9,10 @@
  *   3. isolation  gives up gaining rights (no_new_privs) and being looked
  *                 into (not dumpable: no core files, no debugger of the same
  *                 user); the unit takes the file system and the rest away
- *   4. serving    starts its threads, accepts, and says READY
- *   5. stopping   on SIGTERM or SIGINT: says STOPPING, ends its threads and
- *                 gives back the memory
+ *   4. restoring  takes the sessions of the process before it
+ *   5. serving    starts its threads, accepts, and says READY
+ *   6. stopping   on SIGTERM or SIGINT: says STOPPING and ends its threads;
+ *                 the sessions wait for the next process
  *
  * SPDX-License-Identifier: GPL-3.0-or-later
  */
@@ -20,6 +21,7 @@
 #include "log.h"
 #include "options.h"
 #include "server.h"
+#include "store.h"
 #include "version.h"
 #include "worker.h"
 
@@ -37,7 +39,7 @@
 
 /* Descriptors that are not connections. */
 #define OTHER_DESCRIPTORS 64
-#define DESCRIPTORS_PER_SESSION 2
+#define DESCRIPTORS_PER_SESSION STORE_FDS
 
 /* Microseconds until connections close and there is something to have again. */
 #define NO_ACCEPT_PAUSE 100000
@@ -92,6 +94,19 @@ static unsigned connections_possible(const struct options *options)
         return (unsigned)(limit.rlim_cur - others);
     }
     return options->max_connections;
+}
+
+/* Sessions that the service manager keeps, at most as many as wanted. */
+static unsigned sessions_possible(const struct options *options)
+{
+    unsigned room = store_room();
+
+    if (room >= options->max_sessions) {
+        return options->max_sessions;
+    }
+    log_line(LOG_WARNING, "the service manager keeps %u sessions only "
+             "(FileDescriptorStoreMax)", room);
+    return room;
 }
 
 /*
@@ -217,9 +232,12 @@ int main(int argc, char **argv)
     }
 
     workers = calloc(options.workers, sizeof(*workers));
-    registry_init(&server.registry, options.capacity, options.max_sessions,
-                  options.workers);
+    registry_init(&server.registry, options.capacity,
+                  sessions_possible(&options), options.workers);
     peers_init(&server.peers, connections, options.max_connections_per_peer);
+    if (!store_take(&server.registry)) {
+        return 1;
+    }
     if (signals < 0 || !workers ||
         jobs_start(&server.jobs, SERVER_JOBS) ||
         jobs_start(&server.copies, SERVER_COPIES)) {

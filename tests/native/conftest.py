@@ -8,6 +8,7 @@ import pathlib
 
 import pytest
 from memserver_process import BUILD, Memserver, make
+from service_manager import ServiceManager
 from wire_client import Session
 
 
@@ -23,6 +24,13 @@ def memserver_tsan() -> pathlib.Path:
     return BUILD / "memserver-thread" / "smemv-memserver"
 
 
+@pytest.fixture(scope="session")
+def memserver_plain() -> pathlib.Path:
+    """As it is installed."""
+    make("native/memserver")
+    return BUILD / "memserver" / "smemv-memserver"
+
+
 @pytest.fixture
 def start(memserver_binary, tmp_path):
     """Starts memservers as asked, and stops them at the end of the test."""
@@ -36,6 +44,12 @@ def start(memserver_binary, tmp_path):
             return server
 
         yield run
+
+
+@pytest.fixture
+def manager(tmp_path):
+    with ServiceManager(tmp_path) as manager:
+        yield manager
 
 
 @pytest.fixture

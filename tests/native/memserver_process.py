@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 
+from service_manager import ServiceManager
 from wire_client import Connection, Session
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -37,26 +38,34 @@ class Memserver:
         capacity: int = 64 * MIB,
         workers: int = 2,
         options: tuple[str, ...] = (),
+        manager: ServiceManager | None = None,
     ):
         self.control = str(directory / "control.sock")
         self.log = directory / "log"
+        command = [
+            str(binary),
+            "--listen",
+            "127.0.0.1:0",
+            "--control",
+            self.control,
+            "--capacity",
+            str(capacity),
+            "--workers",
+            str(workers),
+            *options,
+        ]
+        environment, descriptors = {}, []
+        if manager:
+            command, environment, descriptors = manager.launch(command)
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [
-                    binary,
-                    "--listen",
-                    "127.0.0.1:0",
-                    "--control",
-                    self.control,
-                    "--capacity",
-                    str(capacity),
-                    "--workers",
-                    str(workers),
-                    *options,
-                ],
+                command,
                 stderr=log,
-                env={**os.environ, **SANITIZER_OPTIONS},
+                env={**os.environ, **SANITIZER_OPTIONS, **environment},
+                pass_fds=descriptors,
             )
+        for descriptor in descriptors:
+            os.close(descriptor)
         self.address = ("127.0.0.1", self._port())
 
     def _port(self) -> int:
