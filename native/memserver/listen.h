@@ -13,6 +13,7 @@
 struct listener {
     int fd;
     bool local; /* the control socket */
+    char where[80]; /* for the journal */
 };
 
 struct listeners {
@@ -33,6 +34,9 @@ bool listen_control(struct listeners *listeners, const char *path);
 
 /* The sockets that systemd hands over, if it does. */
 bool listen_inherited(struct listeners *listeners);
+
+/* Is it for this machine alone: loopback, or a UNIX socket? */
+bool listen_is_private(const struct listener *listener);
 
 /*
  * Accepts one connection: non-blocking, without delay, and kept alive so that

@@ -42,6 +42,20 @@
 /* Microseconds until connections close and there is something to have again. */
 #define NO_ACCEPT_PAUSE 100000
 
+/* Guests' memory goes over no network in plain text by oversight. */
+static bool all_private(const struct listeners *listeners)
+{
+    for (unsigned i = 0; i < listeners->count; i++) {
+        if (!listen_is_private(&listeners->list[i])) {
+            log_line(LOG_ERR, "%s is not loopback: give --tls, or --plain where "
+                     "everybody who can reach it may read the VMs' memory",
+                     listeners->list[i].where);
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool open_sockets(struct listeners *listeners,
                          const struct options *options)
 {
@@ -60,7 +74,7 @@ static bool open_sockets(struct listeners *listeners,
         log_line(LOG_ERR, "nothing to listen on: give --listen or --control");
         return false;
     }
-    return true;
+    return options->tls || options->plain || all_private(listeners);
 }
 
 static bool isolate(void)
@@ -95,21 +109,22 @@ static unsigned connections_possible(const struct options *options)
 }
 
 /*
- * The descriptor that SIGTERM and SIGINT are read from; made before there are
- * threads, so that none of them gets the signals.
+ * The descriptor that SIGTERM, SIGINT and SIGHUP are read from; made before
+ * there are threads, so that none of them gets the signals.
  */
 static int take_signals(void)
 {
-    sigset_t stop;
+    sigset_t taken;
 
     /* A journal that is gone, or a limit on files, must not end the process. */
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
-    sigemptyset(&stop);
-    sigaddset(&stop, SIGTERM);
-    sigaddset(&stop, SIGINT);
-    sigprocmask(SIG_BLOCK, &stop, NULL);
-    return signalfd(-1, &stop, SFD_CLOEXEC);
+    sigemptyset(&taken);
+    sigaddset(&taken, SIGTERM);
+    sigaddset(&taken, SIGINT);
+    sigaddset(&taken, SIGHUP);
+    sigprocmask(SIG_BLOCK, &taken, NULL);
+    return signalfd(-1, &taken, SFD_CLOEXEC);
 }
 
 /* The worker that has the fewest connections. */
@@ -130,7 +145,8 @@ static void accept_one(struct server *server, struct worker *workers,
 {
     char peer[PEER_NAME_SIZE];
     int fd = listen_accept(listener, peer);
-    struct connection *c;
+    struct tls_session *tls = NULL;
+    struct connection *c = NULL;
     const char *refused;
 
     if (fd < 0) {
@@ -153,12 +169,55 @@ static void accept_one(struct server *server, struct worker *workers,
         close(fd);
         return;
     }
-    c = connection_new(fd, listener->local, peer);
+    if (server->tls.folder && !listener->local) {
+        tls = tls_accept(&server->tls, fd);
+    }
+    if (!server->tls.folder || listener->local || tls) {
+        c = connection_new(fd, tls, listener->local, peer);
+    } else {
+        close(fd);
+    }
     if (!c) {
         peers_leave(&server->peers, peer);
         return;
     }
     worker_add(idlest(workers, server->registry.workers), c);
+}
+
+/* Reads the certificates again, and tells systemd how that went. */
+static void reload(struct server *server)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64,
+               (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000);
+    if (!server->tls.folder) {
+        sd_notify(0, "READY=1");
+    } else if (tls_reload(&server->tls)) {
+        log_line(LOG_INFO, "certificates and known hosts were read again");
+        sd_notify(0, "READY=1\nSTATUS=Certificates were read again");
+    } else {
+        log_line(LOG_ERR, "the certificates and known hosts that were there "
+                 "stay in force");
+        sd_notify(0, "READY=1\nSTATUS=The new certificates are not good: the "
+                  "old ones stay in force");
+    }
+}
+
+/* Does what the signal asks for. Returns whether it is to stop. */
+static bool take_signal(struct server *server, int signals)
+{
+    struct signalfd_siginfo info;
+
+    if (read(signals, &info, sizeof(info)) != sizeof(info)) {
+        return false;
+    }
+    if (info.ssi_signo == SIGHUP) {
+        reload(server);
+        return false;
+    }
+    return true;
 }
 
 /* Accepts until a signal says to stop. */
@@ -185,10 +244,11 @@ static bool serve(struct server *server, struct worker *workers,
         if (epoll_wait(epoll, &event, 1, -1) < 1) {
             continue;
         }
-        if (!event.data.ptr) {
+        if (event.data.ptr) {
+            accept_one(server, workers, event.data.ptr);
+        } else if (take_signal(server, signals)) {
             break;
         }
-        accept_one(server, workers, event.data.ptr);
     }
     sd_notify(0, "STOPPING=1");
     close(epoll);
@@ -210,6 +270,9 @@ int main(int argc, char **argv)
     if (!open_sockets(&listeners, &options) || !isolate()) {
         return 1;
     }
+    if (options.tls && !tls_init(&server.tls, options.tls, options.known)) {
+        return 1;
+    }
     connections = connections_possible(&options);
     if (!connections) {
         log_line(LOG_ERR, "too few descriptors (RLIMIT_NOFILE)");
@@ -220,7 +283,8 @@ int main(int argc, char **argv)
     registry_init(&server.registry, options.capacity, options.max_sessions,
                   options.workers);
     peers_init(&server.peers, connections, options.max_connections_per_peer);
-    if (signals < 0 || !workers || jobs_start(&server.jobs)) {
+    if (signals < 0 || !workers || jobs_start(&server.jobs) ||
+        jobs_start(&server.handshakes)) {
         log_line(LOG_ERR, "cannot start: %s", strerror(errno));
         return 1;
     }
@@ -245,11 +309,15 @@ int main(int argc, char **argv)
         unlink(options.control);
     }
     jobs_stop(&server.jobs);
+    jobs_stop(&server.handshakes);
     for (unsigned i = 0; i < options.workers; i++) {
         worker_stop(&workers[i]);
     }
     registry_destroy(&server.registry);
     peers_destroy(&server.peers);
+    if (options.tls) {
+        tls_destroy(&server.tls);
+    }
     free(workers);
     close(signals);
     return served ? 0 : 1;

@@ -26,7 +26,13 @@ static const char help[] =
     "Usage: smemv-memserver --capacity BYTES [OPTION]...\n"
     "Holds pages of virtual machines' memory for their main hosts.\n"
     "\n"
-    "  --listen ADDRESS:PORT   serve TCP there, in plain text (repeatable)\n"
+    "  --listen ADDRESS:PORT   serve TCP there (repeatable)\n"
+    "  --tls FOLDER            with TLS 1.3 and the certificates in FOLDER, which\n"
+    "                          are read again on SIGHUP: ca-cert.pem, {server,\n"
+    "                          client}-{cert,key}.pem and perhaps ca-crl.pem\n"
+    "  --peers FILE            the hosts that may connect then: names or addresses\n"
+    "                          in their certificates, one a line\n"
+    "  --plain                 without TLS also where it is not loopback\n"
     "  --control PATH          serve a local socket there, for root only\n"
     "  --capacity BYTES        memory that sessions may reserve in all\n"
     "  --workers N             threads that serve (default: one a processor,\n"
@@ -71,10 +77,13 @@ static unsigned default_workers(void)
 
 void options_parse(struct options *options, int argc, char **argv)
 {
-    enum { LISTEN, CONTROL, CAPACITY, WORKERS, SESSIONS, CONNECTIONS, PER_PEER,
+    enum { LISTEN, TLS, PEERS, PLAIN, CONTROL, CAPACITY, WORKERS, SESSIONS, CONNECTIONS, PER_PEER,
            HELP, VERSION };
     static const struct option names[] = {
         [LISTEN] = { "listen", required_argument, NULL, LISTEN },
+        [TLS] = { "tls", required_argument, NULL, TLS },
+        [PEERS] = { "peers", required_argument, NULL, PEERS },
+        [PLAIN] = { "plain", no_argument, NULL, PLAIN },
         [CONTROL] = { "control", required_argument, NULL, CONTROL },
         [CAPACITY] = { "capacity", required_argument, NULL, CAPACITY },
         [WORKERS] = { "workers", required_argument, NULL, WORKERS },
@@ -100,6 +109,15 @@ void options_parse(struct options *options, int argc, char **argv)
                 refuse("listen", optarg);
             }
             options->listen[options->listen_count++] = optarg;
+            break;
+        case TLS:
+            options->tls = optarg;
+            break;
+        case PEERS:
+            options->known = optarg;
+            break;
+        case PLAIN:
+            options->plain = true;
             break;
         case CONTROL:
             options->control = optarg;
@@ -138,6 +156,11 @@ void options_parse(struct options *options, int argc, char **argv)
     }
     if (optind < argc || !options->capacity) {
         fputs(help, stderr);
+        exit(2);
+    }
+    if (!options->tls != !options->known || (options->tls && options->plain)) {
+        fputs("smemv-memserver: --tls and --peers go together, and without "
+              "--plain\n", stderr);
         exit(2);
     }
 }

@@ -9,11 +9,14 @@
 #include "jobs.h"
 #include "peers.h"
 #include "registry.h"
+#include "tls.h"
 
 struct server {
     struct registry registry;
     struct jobs jobs;
+    struct jobs handshakes; /* apart, so that they do not wait for an OPEN */
     struct peers peers;
+    struct tls tls;
 };
 
 #endif

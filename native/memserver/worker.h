@@ -21,6 +21,7 @@ struct worker {
     int wake; /* an eventfd */
     struct buffers buffers;
     struct connection *connections;
+    struct log_limit tls_log_limit;
     atomic_uint load; /* connections that it has, or has in its mail */
 
     pthread_mutex_t lock;      /* of what follows */

@@ -150,7 +150,7 @@ static int connect_worker(bool local)
     insist(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0,
                       fds) == 0);
     insist(!peers_enter(&server.peers, "fuzzer"));
-    c = connection_new(fds[1], local, "fuzzer");
+    c = connection_new(fds[1], NULL, local, "fuzzer");
     insist(c);
     worker_add(&worker, c);
     return fds[0];

@@ -7,6 +7,7 @@ import os
 import pathlib
 import re
 import signal
+import ssl
 import subprocess
 
 from wire_client import Connection, Session
@@ -37,7 +38,9 @@ class Memserver:
         capacity: int = 64 * MIB,
         workers: int = 2,
         options: tuple[str, ...] = (),
+        tls: ssl.SSLContext | None = None,
     ):
+        self.tls = tls
         self.control = str(directory / "control.sock")
         self.log = directory / "log"
         with self.log.open("wb") as log:
@@ -76,7 +79,7 @@ class Memserver:
 
     def connect(self, **options) -> Connection:
         """A connection that has said HELLO."""
-        connection = Connection(self.address, **options)
+        connection = Connection(self.address, **{"tls": self.tls, **options})
         assert connection.hello().status == 0
         return connection
 
