@@ -100,6 +100,7 @@ static void queue(struct connection *c, const struct smemv_wire_request *r,
         .count = count,
     };
 
+    count_answer(&c->worker->counters, r->opcode, status);
     smemv_wire_put_response(c->out + c->out_end, &response);
     c->out_end += SMEMV_WIRE_HEADER_SIZE + length;
 }
@@ -161,21 +162,22 @@ static size_t pending_out(const struct connection *c)
     return c->out_end - c->out_start;
 }
 
-static void log_tls_failure(struct connection *c)
+/* Counts it, and tells the journal why. */
+static void tls_failed(struct connection *c, const char *why)
 {
     /* All connections', or a peer could fill the journal by coming again. */
     struct log_limit *limit = &c->worker->tls_log_limit;
     char others[64] = "";
     unsigned unlogged;
 
+    count(&c->worker->counters.tls_failures, 1);
     if (!log_allows(limit, &unlogged)) {
         return;
     }
     if (unlogged) {
         snprintf(others, sizeof(others), "; and %u before it", unlogged);
     }
-    log_line(LOG_WARNING, "%s: TLS failed: %s%s", c->peer, tls_error(c->tls),
-             others);
+    log_line(LOG_WARNING, "%s: TLS failed: %s%s", c->peer, why, others);
 }
 
 /* The connection broke, or there is only nothing to be done just now. */
@@ -185,7 +187,7 @@ static bool is_broken(struct connection *c)
         return false;
     }
     if (c->tls && tls_error(c->tls)) {
-        log_tls_failure(c);
+        tls_failed(c, tls_error(c->tls));
     }
     return true;
 }
@@ -201,6 +203,7 @@ static bool flush(struct connection *c)
         if (n < 0) {
             return !is_broken(c);
         }
+        count(&c->worker->counters.sent, (uint64_t)n);
         c->out_start += (size_t)n;
     }
     c->out_start = 0;
@@ -245,9 +248,11 @@ static bool next_request(struct connection *c)
         c->wanted = size;
         return false;
     }
+    c->started = counters_clock();
     request_handle(c, &r, frame + SMEMV_WIRE_HEADER_SIZE);
     /* A job still needs the request where it is. */
     if (!c->busy) {
+        count_time(&c->worker->counters, r.opcode, c->started);
         c->in_start += size;
     }
     return true;
@@ -300,6 +305,7 @@ static void receive(struct connection *c)
                : recv(c->fd, c->in + c->in_end, space, 0);
     if (n > 0) {
         c->in_end += (size_t)n;
+        count(&c->worker->counters.received, (uint64_t)n);
     } else {
         c->ended = n == 0 || is_broken(c);
     }
@@ -366,9 +372,10 @@ static uint32_t begin_handshake(struct connection *c)
 static void handshake_done(struct connection *c)
 {
     if (c->handshake == TLS_DONE) {
+        count(&c->worker->counters.handshakes, 1);
         c->state = CONNECTION_HELLO;
     } else if (c->handshake == TLS_FAILED) {
-        log_tls_failure(c);
+        tls_failed(c, tls_error(c->tls));
         c->state = CONNECTION_ENDING;
     }
 }
@@ -384,6 +391,7 @@ bool connection_job_done(struct connection *c)
         return false;
     }
     request_finish(c);
+    count_time(&c->worker->counters, c->request.opcode, c->started);
     c->in_start += SMEMV_WIRE_HEADER_SIZE + smemv_wire_payload_size(&c->request);
     return true;
 }
@@ -465,11 +473,11 @@ bool connection_expired(struct connection *c)
     if (!c->deadline || now() < c->deadline) {
         return false;
     }
-    if (c->state <= CONNECTION_HELLO) {
-        log_line(LOG_WARNING, "%s: no %s for %d seconds, connection closed",
-                 c->peer,
-                 c->state == CONNECTION_HELLO ? "HELLO" : "TLS handshake",
-                 HELLO_TIME);
+    if (c->state == CONNECTION_HANDSHAKE) {
+        tls_failed(c, "the handshake takes too long");
+    } else if (c->state == CONNECTION_HELLO) {
+        log_line(LOG_WARNING, "%s: no HELLO for %d seconds, connection closed",
+                 c->peer, HELLO_TIME);
     }
     return true;
 }

@@ -56,6 +56,7 @@ struct connection {
     /* A handshake or a request is a job's; nothing else is done, meanwhile. */
     bool busy;
     struct job job;
+    uint64_t started;            /* the request; of counters_clock() */
     enum tls_progress handshake; /* how far it is */
     struct smemv_wire_request request;
     struct verdict verdict;

@@ -202,6 +202,23 @@ bool listen_control(struct listeners *listeners, const char *path)
     return add(listeners, fd, true);
 }
 
+int listen_metrics(const char *where)
+{
+    struct listeners own = { .count = 0 };
+
+    if (where[0] == '/' ? !listen_control(&own, where)
+                        : !listen_tcp(&own, where)) {
+        return -1;
+    }
+    if (!listen_is_private(&own.list[0])) {
+        log_line(LOG_ERR, "--metrics %s is not loopback: HTTP in plain text "
+                 "goes no further", where);
+        close(own.list[0].fd);
+        return -1;
+    }
+    return own.list[0].fd;
+}
+
 bool listen_inherited(struct listeners *listeners)
 {
     int count = sd_listen_fds(1);

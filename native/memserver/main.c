@@ -16,6 +16,7 @@
  * SPDX-License-Identifier: GPL-3.0-or-later
  */
 #include "connection.h"
+#include "exporter.h"
 #include "listen.h"
 #include "log.h"
 #include "options.h"
@@ -26,6 +27,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
+#include <stdalign.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -128,11 +130,12 @@ static int take_signals(void)
 }
 
 /* The worker that has the fewest connections. */
-static struct worker *idlest(struct worker *workers, unsigned count)
+static struct worker *idlest(struct server *server)
 {
+    struct worker *workers = server->workers;
     struct worker *found = workers;
 
-    for (unsigned i = 1; i < count; i++) {
+    for (unsigned i = 1; i < server->registry.workers; i++) {
         if (atomic_load(&workers[i].load) < atomic_load(&found->load)) {
             found = &workers[i];
         }
@@ -140,8 +143,7 @@ static struct worker *idlest(struct worker *workers, unsigned count)
     return found;
 }
 
-static void accept_one(struct server *server, struct worker *workers,
-                       const struct listener *listener)
+static void accept_one(struct server *server, const struct listener *listener)
 {
     char peer[PEER_NAME_SIZE];
     int fd = listen_accept(listener, peer);
@@ -157,11 +159,13 @@ static void accept_one(struct server *server, struct worker *workers,
         }
         return;
     }
+    count(&server->accepted, 1);
     refused = peers_enter(&server->peers, peer);
     if (refused) {
         static struct log_limit limit;
         unsigned unlogged;
 
+        count(&server->refused, 1);
         if (log_allows(&limit, &unlogged)) {
             log_line(LOG_WARNING, "%s: connection refused: %s; and %u before "
                      "it", peer, refused, unlogged);
@@ -181,7 +185,7 @@ static void accept_one(struct server *server, struct worker *workers,
         peers_leave(&server->peers, peer);
         return;
     }
-    worker_add(idlest(workers, server->registry.workers), c);
+    worker_add(idlest(server), c);
 }
 
 /* Reads the certificates again, and tells systemd how that went. */
@@ -221,8 +225,8 @@ static bool take_signal(struct server *server, int signals)
 }
 
 /* Accepts until a signal says to stop. */
-static bool serve(struct server *server, struct worker *workers,
-                  struct listeners *listeners, int signals)
+static bool serve(struct server *server, struct listeners *listeners,
+                  int signals)
 {
     struct epoll_event event = { .events = EPOLLIN };
     int epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -245,7 +249,7 @@ static bool serve(struct server *server, struct worker *workers,
             continue;
         }
         if (event.data.ptr) {
-            accept_one(server, workers, event.data.ptr);
+            accept_one(server, event.data.ptr);
         } else if (take_signal(server, signals)) {
             break;
         }
@@ -255,20 +259,61 @@ static bool serve(struct server *server, struct worker *workers,
     return true;
 }
 
+/* Starts all threads. False: it has told the journal why not. */
+static bool start_threads(struct server *server, struct exporter *exporter,
+                          int metrics)
+{
+    int error = jobs_start(&server->jobs);
+
+    if (!error) {
+        error = jobs_start(&server->handshakes);
+    }
+    for (unsigned i = 0; !error && i < server->registry.workers; i++) {
+        error = worker_start(&server->workers[i], server);
+    }
+    if (!error && metrics >= 0) {
+        error = exporter_start(exporter, server, metrics);
+    }
+    if (error) {
+        log_line(LOG_ERR, "cannot start a thread: %s", strerror(-error));
+    }
+    return !error;
+}
+
+static void stop_threads(struct server *server, struct exporter *exporter,
+                         int metrics)
+{
+    if (metrics >= 0) {
+        exporter_stop(exporter);
+    }
+    jobs_stop(&server->jobs);
+    jobs_stop(&server->handshakes);
+    for (unsigned i = 0; i < server->registry.workers; i++) {
+        worker_stop(&server->workers[i]);
+    }
+}
+
 int main(int argc, char **argv)
 {
     static struct server server;
     struct listeners listeners = { 0 };
+    struct exporter exporter;
     struct options options;
-    struct worker *workers;
     unsigned connections;
+    int metrics = -1;
     int signals;
     bool served;
 
     options_parse(&options, argc, argv);
     signals = take_signals();
-    if (!open_sockets(&listeners, &options) || !isolate()) {
+    if (!open_sockets(&listeners, &options)) {
         return 1;
+    }
+    if (options.metrics) {
+        metrics = listen_metrics(options.metrics);
+        if (metrics < 0) {
+            return 1;
+        }
     }
     if (options.tls && !tls_init(&server.tls, options.tls, options.known)) {
         return 1;
@@ -278,29 +323,27 @@ int main(int argc, char **argv)
         log_line(LOG_ERR, "too few descriptors (RLIMIT_NOFILE)");
         return 1;
     }
+    if (!isolate()) {
+        return 1;
+    }
 
-    workers = calloc(options.workers, sizeof(*workers));
-    registry_init(&server.registry, options.capacity, options.max_sessions,
-                  options.workers);
-    peers_init(&server.peers, connections, options.max_connections_per_peer);
-    if (signals < 0 || !workers || jobs_start(&server.jobs) ||
-        jobs_start(&server.handshakes)) {
+    server.workers = aligned_alloc(alignof(struct worker),
+                                   options.workers * sizeof(struct worker));
+    if (signals < 0 || !server.workers) {
         log_line(LOG_ERR, "cannot start: %s", strerror(errno));
         return 1;
     }
-    for (unsigned i = 0; i < options.workers; i++) {
-        int error = worker_start(&workers[i], &server);
-
-        if (error) {
-            log_line(LOG_ERR, "cannot start a worker: %s", strerror(-error));
-            return 1;
-        }
+    registry_init(&server.registry, options.capacity, options.max_sessions,
+                  options.workers);
+    peers_init(&server.peers, connections, options.max_connections_per_peer);
+    if (!start_threads(&server, &exporter, metrics)) {
+        return 1;
     }
     log_line(LOG_INFO, "smemv-memserver %s: capacity %" PRIu64 " pages, %u "
              "workers", SMEMV_MEMSERVER_VERSION, options.capacity,
              options.workers);
 
-    served = serve(&server, workers, &listeners, signals);
+    served = serve(&server, &listeners, signals);
 
     for (unsigned i = 0; i < listeners.count; i++) {
         close(listeners.list[i].fd);
@@ -308,17 +351,19 @@ int main(int argc, char **argv)
     if (options.control) {
         unlink(options.control);
     }
-    jobs_stop(&server.jobs);
-    jobs_stop(&server.handshakes);
-    for (unsigned i = 0; i < options.workers; i++) {
-        worker_stop(&workers[i]);
+    stop_threads(&server, &exporter, metrics);
+    if (metrics >= 0) {
+        close(metrics);
+    }
+    if (options.metrics && options.metrics[0] == '/') {
+        unlink(options.metrics);
     }
     registry_destroy(&server.registry);
     peers_destroy(&server.peers);
     if (options.tls) {
         tls_destroy(&server.tls);
     }
-    free(workers);
+    free(server.workers);
     close(signals);
     return served ? 0 : 1;
 }

@@ -34,6 +34,8 @@ static const char help[] =
     "                          in their certificates, one a line\n"
     "  --plain                 without TLS also where it is not loopback\n"
     "  --control PATH          serve a local socket there, for root only\n"
+    "  --metrics ADDRESS:PORT or PATH  serve metrics there over HTTP, on loopback\n"
+    "                          or a local socket for root only\n"
     "  --capacity BYTES        memory that sessions may reserve in all\n"
     "  --workers N             threads that serve (default: one a processor,\n"
     "                          at least 4)\n"
@@ -77,7 +79,7 @@ static unsigned default_workers(void)
 
 void options_parse(struct options *options, int argc, char **argv)
 {
-    enum { LISTEN, TLS, PEERS, PLAIN, CONTROL, CAPACITY, WORKERS, SESSIONS, CONNECTIONS, PER_PEER,
+    enum { LISTEN, TLS, PEERS, PLAIN, CONTROL, METRICS, CAPACITY, WORKERS, SESSIONS, CONNECTIONS, PER_PEER,
            HELP, VERSION };
     static const struct option names[] = {
         [LISTEN] = { "listen", required_argument, NULL, LISTEN },
@@ -85,6 +87,7 @@ void options_parse(struct options *options, int argc, char **argv)
         [PEERS] = { "peers", required_argument, NULL, PEERS },
         [PLAIN] = { "plain", no_argument, NULL, PLAIN },
         [CONTROL] = { "control", required_argument, NULL, CONTROL },
+        [METRICS] = { "metrics", required_argument, NULL, METRICS },
         [CAPACITY] = { "capacity", required_argument, NULL, CAPACITY },
         [WORKERS] = { "workers", required_argument, NULL, WORKERS },
         [SESSIONS] = { "max-sessions", required_argument, NULL, SESSIONS },
@@ -121,6 +124,9 @@ void options_parse(struct options *options, int argc, char **argv)
             break;
         case CONTROL:
             options->control = optarg;
+            break;
+        case METRICS:
+            options->metrics = optarg;
             break;
         case CAPACITY:
             options->capacity = number("capacity", optarg, SMEMV_WIRE_PAGE_SIZE,

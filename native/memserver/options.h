@@ -17,6 +17,7 @@ struct options {
     const char *control; /* or NULL */
     const char *tls;     /* the folder of the certificates; or NULL */
     const char *known;   /* the file of the known hosts; with TLS */
+    const char *metrics; /* where they are served; or NULL */
     bool plain;          /* no TLS, wherever it listens */
     uint64_t capacity;   /* pages */
     unsigned workers;

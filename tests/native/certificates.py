@@ -10,6 +10,10 @@ from pathlib import Path
 
 KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
 CONFIG = ("-config", "/dev/null")
+# The memserver's address in tests, and the names of the main host that it knows.
+ME = "127.0.0.1"
+KNOWN = "DNS:main-1,IP:192.0.2.1"
+
 BOTH = "serverAuth,clientAuth"
 
 
