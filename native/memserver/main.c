@@ -4,13 +4,18 @@
  * It starts in stages, each with fewer rights than the one before:
  *
  *   1. options    reads the command line, takes the signals; nothing is open
- *   2. sockets    binds what it listens on: the last thing that may need
- *                 rights of the user it was started by
+ *   2. sockets    binds what it listens on, and reads its certificates: the
+ *                 last things that may need rights of the user it was started
+ *                 by
  *   3. isolation  gives up gaining rights (no_new_privs) and being looked
  *                 into (not dumpable: no core files, no debugger of the same
  *                 user); the unit takes the file system and the rest away
- *   4. serving    starts its threads, accepts, and says READY
- *   5. stopping   on SIGTERM or SIGINT: says STOPPING, ends its threads and
+ *   4. threads    starts all of them; there will be no other
+ *   5. seccomp    keeps the system calls that serving takes: no program can
+ *                 be run any more, no file written, no thread made
+ *   6. serving    accepts, and says READY; on SIGHUP reads its certificates
+ *                 again
+ *   7. stopping   on SIGTERM or SIGINT: says STOPPING, ends its threads and
  *                 gives back the memory
  *
  * SPDX-License-Identifier: GPL-3.0-or-later
@@ -21,6 +26,7 @@
 #include "log.h"
 #include "options.h"
 #include "server.h"
+#include "syscalls.h"
 #include "version.h"
 #include "worker.h"
 
@@ -336,7 +342,7 @@ int main(int argc, char **argv)
     registry_init(&server.registry, options.capacity, options.max_sessions,
                   options.workers);
     peers_init(&server.peers, connections, options.max_connections_per_peer);
-    if (!start_threads(&server, &exporter, metrics)) {
+    if (!start_threads(&server, &exporter, metrics) || !syscalls_restrict()) {
         return 1;
     }
     log_line(LOG_INFO, "smemv-memserver %s: capacity %" PRIu64 " pages, %u "
