@@ -9,6 +9,7 @@
 #include "store.h"
 #include "peers.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
@@ -33,15 +34,60 @@
 /* Milliseconds that what was sent may stay without acknowledgement. */
 #define UNACKNOWLEDGED 300000
 
+/* Names it for the journal by what it is bound to. */
+static void name(struct listener *listener)
+{
+    struct sockaddr_storage address = { 0 };
+    socklen_t size = sizeof(address);
+    char host[PEER_NAME_SIZE];
+    char port[8];
+
+    if (getsockname(listener->fd, (struct sockaddr *)&address, &size) == 0 &&
+        getnameinfo((struct sockaddr *)&address, size, host, sizeof(host), port,
+                    sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV) == 0) {
+        snprintf(listener->where, sizeof(listener->where), "%s port %s", host,
+                 port);
+    }
+}
+
 static bool add(struct listeners *listeners, int fd, bool local)
 {
+    struct listener listener = { .fd = fd, .local = local };
+
     if (listeners->count == LISTEN_MAX) {
         log_line(LOG_ERR, "more than %d addresses to listen on", LISTEN_MAX);
         return false;
     }
-    listeners->list[listeners->count++] =
-        (struct listener){ .fd = fd, .local = local };
+    if (!local) {
+        name(&listener);
+        log_line(LOG_INFO, "listening on %s", listener.where);
+    }
+    listeners->list[listeners->count++] = listener;
     return true;
+}
+
+static bool is_loopback(const struct sockaddr_storage *address)
+{
+    if (address->ss_family == AF_INET) {
+        const struct sockaddr_in *in = (const void *)address;
+
+        return ntohl(in->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+    }
+    if (address->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const void *)address;
+
+        return IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr);
+    }
+    return address->ss_family == AF_UNIX;
+}
+
+bool listen_is_private(const struct listener *listener)
+{
+    struct sockaddr_storage address = { 0 };
+    socklen_t size = sizeof(address);
+
+    return getsockname(listener->fd, (struct sockaddr *)&address, &size) == 0 &&
+           is_loopback(&address);
 }
 
 /* Takes "[::1]:4770" or "127.0.0.1:4770" apart, into at most @size bytes. */
@@ -67,20 +113,6 @@ static bool split(const char *where, char *host, size_t size, const char **port)
     memcpy(host, where, length);
     host[length] = '\0';
     return true;
-}
-
-static void tell(int fd)
-{
-    struct sockaddr_storage address = { 0 };
-    socklen_t size = sizeof(address);
-    char host[PEER_NAME_SIZE];
-    char port[8];
-
-    if (getsockname(fd, (struct sockaddr *)&address, &size) == 0 &&
-        getnameinfo((struct sockaddr *)&address, size, host, sizeof(host), port,
-                    sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV) == 0) {
-        log_line(LOG_INFO, "listening on %s port %s", host, port);
-    }
 }
 
 static int bind_tcp(const struct addrinfo *address)
@@ -128,7 +160,6 @@ bool listen_tcp(struct listeners *listeners, const char *where)
         log_line(LOG_ERR, "cannot listen on %s: %s", where, strerror(errno));
         return false;
     }
-    tell(fd);
     return add(listeners, fd, false);
 }
 
@@ -183,10 +214,24 @@ static bool inherit(struct listeners *listeners, int fd)
         return false;
     }
     fcntl(fd, F_SETFL, O_NONBLOCK);
-    if (!local) {
-        tell(fd);
-    }
     return add(listeners, fd, local);
+}
+
+int listen_metrics(const char *where)
+{
+    struct listeners own = { .count = 0 };
+
+    if (where[0] == '/' ? !listen_control(&own, where)
+                        : !listen_tcp(&own, where)) {
+        return -1;
+    }
+    if (!listen_is_private(&own.list[0])) {
+        log_line(LOG_ERR, "--metrics %s is not loopback: HTTP in plain text "
+                 "goes no further", where);
+        close(own.list[0].fd);
+        return -1;
+    }
+    return own.list[0].fd;
 }
 
 bool listen_inherited(struct listeners *listeners)

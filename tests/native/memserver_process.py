@@ -7,6 +7,7 @@ import os
 import pathlib
 import re
 import signal
+import ssl
 import subprocess
 
 from service_manager import ServiceManager
@@ -39,7 +40,9 @@ class Memserver:
         workers: int = 2,
         options: tuple[str, ...] = (),
         manager: ServiceManager | None = None,
+        tls: ssl.SSLContext | None = None,
     ):
+        self.tls = tls
         self.control = str(directory / "control.sock")
         self.log = directory / "log"
         command = [
@@ -85,7 +88,7 @@ class Memserver:
 
     def connect(self, **options) -> Connection:
         """A connection that has said HELLO."""
-        connection = Connection(self.address, **options)
+        connection = Connection(self.address, **{"tls": self.tls, **options})
         assert connection.hello().status == 0
         return connection
 

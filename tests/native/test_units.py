@@ -24,6 +24,10 @@ def test_wire():
     run("wire_test")
 
 
+def test_syscalls():
+    run("syscalls_test")
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_radix(seed):
     run("radix_test", seed)
