@@ -30,7 +30,7 @@ def threads(memserver) -> list[dict[str, str]]:
 
 def test_every_thread_is_restricted(memserver):
     states = threads(memserver)
-    assert len(states) == 1 + 2 + 4 + 4 + 1  # the first, workers, jobs, handshakes, metrics
+    assert len(states) == 1 + 2 + 4 + 16 + 4 + 1  # the first, workers, jobs, copies, handshakes, metrics
     assert {state["Seccomp"] for state in states} == {"2"}
     assert {state["NoNewPrivs"] for state in states} == {"1"}
 
