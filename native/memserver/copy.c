@@ -40,7 +40,8 @@ static const char *make_link(struct connection *c,
     if (refused) {
         return refused;
     }
-    c->link = link_new(target);
+    c->link = link_new(target, c->worker->server->tls.folder
+                                   ? &c->worker->server->tls : NULL);
     if (!c->link) {
         peers_leave(&c->worker->server->peers, c->peer);
         return "no memory";

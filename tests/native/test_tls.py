@@ -303,3 +303,25 @@ def test_handshakes_reloads_and_pages_at_once(start_with_tls, memserver_tsan, se
         for thread in threads:
             thread.join()
     assert not failures
+
+
+def test_pages_are_copied_over_it(start_with_tls, peers, session):
+    peers.write_text(peers.read_text() + "sub-1\n")
+    source, target = start_with_tls(name="source"), start_with_tls(name="target")
+    with source.attached(session) as here, target.attached(session) as there:
+        here.put(0, [page_of(i) for i in range(256)])
+        assert here.copy(0, 256, session.holder, target.address).value == 256
+        assert there.pages(0, 256) == [page_of(i) for i in range(256)]
+
+
+def test_pages_are_copied_to_known_hosts_only(start_with_tls, session):
+    source, target = start_with_tls(name="source"), start_with_tls(name="target")
+    with source.attached(session) as here, target.attached(session) as there:
+        here.put(0, [page_of(1)])
+        answer = here.copy(0, 1, session.holder, target.address)
+        assert answer.status == wire.COPY_FAILED
+        assert "sub-1" in reason(target)
+        answer = here.copy(0, 1, session.holder, ("localhost", target.address[1]))
+        assert answer.status == wire.COPY_FAILED
+        assert "localhost" in answer.text
+        assert there.stat()["used"] == 0

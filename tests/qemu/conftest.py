@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -71,14 +71,14 @@ def start_vm(socket_folder: Path) -> Iterator[Callable[..., Vm]]:
 
 @pytest.fixture
 def start_memserver(socket_folder: Path) -> Iterator[Callable[..., Memserver]]:
-    """Memserver(capacity, port=None) that ends with the test; they are named sub-1, sub-2, …"""
+    """Memserver(capacity, port=None, options=()) that ends with the test; they are named sub-1, sub-2, …"""
     binary = binaries.memserver()
     with contextlib.ExitStack() as stack:
         numbers = itertools.count(1)
 
-        def start_one(capacity: int, port: int | None = None) -> Memserver:
+        def start_one(capacity: int, port: int | None = None, options: Sequence[object] = ()) -> Memserver:
             folder = socket_folder / f"sub-{next(numbers)}"
-            return stack.enter_context(Memserver(binary, folder, capacity, port))
+            return stack.enter_context(Memserver(binary, folder, capacity, port, options))
 
         yield start_one
 

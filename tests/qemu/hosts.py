@@ -62,8 +62,8 @@ class Hosts:
             devices=devices,
         )
 
-    def running_vm(self, place: Place) -> Vm:
-        vm = self.vm(place)
+    def running_vm(self, place: Place, devices: Sequence[str] = ()) -> Vm:
+        vm = self.vm(place, devices=devices)
         vm.wait_for_guest(lambda status: status["phase"] == "run" and status["accesses"] > 0, timeout=120)
         return vm
 

@@ -52,7 +52,7 @@ SmemvPeer *smemv_session_add_peer(SmemvSession *s, const char *name,
 SmemvPeer *smemv_session_find_peer(SmemvSession *s, const char *name)
 {
     for (unsigned i = 0; i < s->n_peers; i++) {
-        if (!s->peers[i].gone && !strcmp(s->peers[i].name, name)) {
+        if (!s->peers[i].closing && !strcmp(s->peers[i].name, name)) {
             return &s->peers[i];
         }
     }

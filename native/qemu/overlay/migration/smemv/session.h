@@ -24,7 +24,8 @@ typedef struct SmemvPeer {
     uint16_t port;
     uint64_t share;              /* pages reserved there */
     uint64_t wanted;             /* pages it shall have; 0: to be emptied */
-    bool gone;                   /* emptied, and its session closed */
+    bool closing;                /* emptied for good: nothing is sent there */
+    bool gone;                   /* and its session is closed */
 
     QemuMutex lock;              /* guards the next three */
     uint64_t epoch;
@@ -73,7 +74,7 @@ void smemv_session_free(SmemvSession *s);
 SmemvPeer *smemv_session_add_peer(SmemvSession *s, const char *name,
                                   const char *host, uint16_t port);
 
-/* The peer of that name that is not gone, or NULL. */
+/* The peer of that name that is neither closing nor gone, or NULL. */
 SmemvPeer *smemv_session_find_peer(SmemvSession *s, const char *name);
 
 /*
