@@ -29,7 +29,8 @@ class Authority:
         self.certificate = folder / "ca-cert.pem"
         self._key = folder / "ca-key.pem"
         _openssl(
-            "req", "-x509", *CONFIG, *KEY, "-keyout", self._key, "-out", self.certificate, "-subj", "/CN=test CA", "-days", "2",
+            "req", "-x509", *CONFIG, *KEY, "-keyout", self._key, "-out", self.certificate,
+            "-subj", "/CN=test CA", "-days", "2",
             "-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,cRLSign",
         )  # fmt: skip
 

@@ -20,6 +20,7 @@ from certificates import KNOWN, ME, Authority, context
 from memserver_process import SANITIZER_OPTIONS
 from wire_client import Connection, page_of
 
+
 @pytest.fixture
 def memserver(start_with_tls):
     return start_with_tls()
