@@ -78,7 +78,7 @@ static int conn_send(SmemvConn *c, const struct iovec *iov, size_t niov,
         error_setg(errp, "not connected");
         return conn_failed(c, errp);
     }
-    if (c->session->creds && niov > 1) {
+    if (c->session->tls_dir && niov > 1) {
         /* Of each part TLS would make a record of its own. */
         one.iov_len = iov_size(iov, niov);
         one.iov_base = whole = g_malloc(one.iov_len);
@@ -293,10 +293,15 @@ static void handshake_done(QIOTask *task, gpointer opaque)
 /* Have TLS over @c's channel; it blocks, so the handshake does as well. */
 static bool conn_start_tls(SmemvConn *c, Error **errp)
 {
-    QIOChannelTLS *tioc = qio_channel_tls_new_client(c->ioc, c->session->creds,
-                                                     c->peer->host, errp);
+    QCryptoTLSCreds *creds = smemv_session_credentials(c->session, errp);
+    QIOChannelTLS *tioc;
     Error *err = NULL;
 
+    if (!creds) {
+        return false;
+    }
+    tioc = qio_channel_tls_new_client(c->ioc, creds, c->peer->host, errp);
+    object_unref(OBJECT(creds));
     if (!tioc) {
         return false;
     }
@@ -334,7 +339,7 @@ static int conn_connect(SmemvConn *c, Error **errp)
     c->ioc = QIO_CHANNEL(sioc);
     c->buf = g_malloc(BUFFER_SIZE);
     qio_channel_set_name(c->ioc, "smemv");
-    if (c->session->creds && !conn_start_tls(c, errp)) {
+    if (c->session->tls_dir && !conn_start_tls(c, errp)) {
         return conn_failed(c, errp);
     }
     smemv_wire_put_hello(body, &hello);

@@ -7,6 +7,8 @@
 #include "qemu/lockable.h"
 #include "qemu/error-report.h"
 #include "qemu/guest-random.h"
+#include "crypto/tlscredsx509.h"
+#include "qom/object_interfaces.h"
 #include "client.h"
 #include "page-map.h"
 #include "trace.h"
@@ -129,21 +131,34 @@ bool smemv_session_use_tls(SmemvSession *s, const char *tls_creds,
 {
     Object *obj = object_resolve_path_component(object_get_objects_root(),
                                                 tls_creds);
-    QCryptoTLSCreds *creds = obj ? (QCryptoTLSCreds *)
-        object_dynamic_cast(obj, TYPE_QCRYPTO_TLS_CREDS) : NULL;
 
-    if (!creds) {
-        error_setg(errp, "there are no TLS credentials '%s' here", tls_creds);
+    if (!obj || !object_dynamic_cast(obj, TYPE_QCRYPTO_TLS_CREDS_X509)) {
+        error_setg(errp, "there are no TLS credentials '%s' (tls-creds-x509) "
+                   "here", tls_creds);
         return false;
     }
-    if (!qcrypto_tls_creds_check_endpoint(creds,
+    if (!qcrypto_tls_creds_check_endpoint(QCRYPTO_TLS_CREDS(obj),
                                           QCRYPTO_TLS_CREDS_ENDPOINT_CLIENT,
                                           errp)) {
         return false;
     }
-    s->creds = QCRYPTO_TLS_CREDS(object_ref(obj));
+    s->tls_dir = object_property_get_str(obj, "dir", errp);
     s->tls_creds = g_strdup(tls_creds);
-    return true;
+    return s->tls_dir;
+}
+
+QCryptoTLSCreds *smemv_session_credentials(const SmemvSession *s, Error **errp)
+{
+    Object *obj = object_new(TYPE_QCRYPTO_TLS_CREDS_X509);
+
+    if (!object_property_set_str(obj, "dir", s->tls_dir, errp) ||
+        !object_property_set_str(obj, "endpoint", "client", errp) ||
+        !object_property_set_bool(obj, "verify-peer", true, errp) ||
+        !user_creatable_complete(USER_CREATABLE(obj), errp)) {
+        object_unref(obj);
+        return NULL;
+    }
+    return QCRYPTO_TLS_CREDS(obj);
 }
 
 void smemv_session_free(SmemvSession *s)
@@ -159,7 +174,7 @@ void smemv_session_free(SmemvSession *s)
     g_free(s->peers);
     g_free(s->name);
     g_free(s->tls_creds);
-    object_unref(OBJECT(s->creds));
+    g_free(s->tls_dir);
     g_free(s);
 }
 

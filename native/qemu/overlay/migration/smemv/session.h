@@ -48,7 +48,7 @@ typedef struct SmemvSession {
     uint8_t id[SMEMV_WIRE_ID_SIZE];
     uint8_t token[SMEMV_WIRE_TOKEN_SIZE];
     char *tls_creds;             /* id of the credentials, or NULL: plain TCP */
-    QCryptoTLSCreds *creds;      /* these, or NULL */
+    char *tls_dir;               /* where their certificates are, or NULL */
     SmemvPeer *peers;            /* SMEMV_MAX_PEERS of them */
     unsigned n_peers;            /* that are in use; it only grows */
 } SmemvSession;
@@ -57,11 +57,19 @@ typedef struct SmemvSession {
 SmemvSession *smemv_session_new(const char *name, SmemvSubHostList *sub_hosts);
 
 /*
- * Speak TLS with the memservers, with the credentials (an object of this
- * process, for the client's end) of that id. False where there are none such.
+ * Speak TLS with the memservers, with the certificates of the credentials (an
+ * object tls-creds-x509 of this process, for the client's end) of that id.
+ * False where there are none such.
  */
 bool smemv_session_use_tls(SmemvSession *s, const char *tls_creds,
                            Error **errp);
+
+/*
+ * Credentials for a new connection: read anew, so that renewed certificates
+ * are in use at once. NULL on an error.
+ */
+QCryptoTLSCreds *smemv_session_credentials(const SmemvSession *s,
+                                           Error **errp);
 
 /* A session without peers, to be filled from the migration stream. */
 SmemvSession *smemv_session_new_empty(void);
