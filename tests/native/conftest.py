@@ -20,13 +20,6 @@ def memserver_binary() -> pathlib.Path:
 
 
 @pytest.fixture(scope="session")
-def memserver_plain() -> pathlib.Path:
-    """As it is installed."""
-    make("native/memserver")
-    return BUILD / "memserver" / "smemv-memserver"
-
-
-@pytest.fixture(scope="session")
 def memserver_tsan() -> pathlib.Path:
     make("native/memserver", "SANITIZE=thread")
     return BUILD / "memserver-thread" / "smemv-memserver"

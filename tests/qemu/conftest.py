@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.native.certificates import Authority
 from tests.qemu import binaries
-from tests.qemu.hosts import Hosts
+from tests.qemu.hosts import Hosts, credentials
 from tests.qemu.memserver import Memserver
 from tests.qemu.vm import Vm, start
 
@@ -86,3 +87,25 @@ def start_memserver(socket_folder: Path) -> Iterator[Callable[..., Memserver]]:
 @pytest.fixture
 def hosts(patched: Path, start_vm: Callable[..., Vm], start_memserver: Callable[..., Memserver]) -> Hosts:
     return Hosts(patched, start_vm, start_memserver)
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path / "ca")
+
+
+@pytest.fixture
+def main_host(authority: Authority, tmp_path: Path) -> list[str]:
+    """Options of a VM on a main host that memservers know."""
+    return credentials(authority.issue(tmp_path / "main-1", "main-1", "DNS:main-1"))
+
+
+@pytest.fixture
+def start_with_tls(
+    authority: Authority, tmp_path: Path, start_memserver: Callable[..., Memserver]
+) -> Callable[[], Memserver]:
+    """Starts memservers that speak TLS, with the main host and each other."""
+    folder = authority.issue(tmp_path / "sub", "sub", "DNS:sub,IP:127.0.0.1")
+    peers = tmp_path / "peers"
+    peers.write_text("main-1\nsub\n")
+    return lambda: start_memserver(512 << 20, options=["--tls", folder, "--peers", peers])

@@ -10,39 +10,11 @@ import pytest
 from ansible_collections.smemv.kvm.plugins.module_utils.errors import QmpError
 
 from tests.native.certificates import Authority
-from tests.qemu.hosts import Hosts, small
+from tests.qemu.hosts import CREDENTIALS, Hosts, credentials, small
 from tests.qemu.memserver import Memserver
 from tests.qemu.split import MIB, run_within, set_target, shares, wait_until, where
 
 pytestmark = pytest.mark.qemu
-
-CREDENTIALS = "smemv-tls"
-
-
-@pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    return Authority(tmp_path / "ca")
-
-
-@pytest.fixture
-def main_host(authority: Authority, tmp_path: Path) -> list[str]:
-    """Options of a VM on a main host that memservers know."""
-    return credentials(authority.issue(tmp_path / "main-1", "main-1", "DNS:main-1"))
-
-
-def credentials(folder: Path) -> list[str]:
-    return ["-object", f"tls-creds-x509,id={CREDENTIALS},dir={folder},endpoint=client,verify-peer=on"]
-
-
-@pytest.fixture
-def start_with_tls(
-    authority: Authority, tmp_path: Path, start_memserver: Callable[..., Memserver]
-) -> Callable[[], Memserver]:
-    """Starts memservers that speak TLS, with the main host and each other."""
-    folder = authority.issue(tmp_path / "sub", "sub", "DNS:sub,IP:127.0.0.1")
-    peers = tmp_path / "peers"
-    peers.write_text("main-1\nsub\n")
-    return lambda: start_memserver(512 * MIB, options=["--tls", folder, "--peers", peers])
 
 
 def test_every_operation(hosts: Hosts, main_host: list[str], start_with_tls: Callable[[], Memserver]) -> None:
