@@ -21,6 +21,7 @@ _USERFAULTFD_IOC_NEW = 0xAA00
 _UFFDIO_API = 0xC018AA3F
 _UFFD_API = 0xAA
 _UNLIMITED = 1 << 60
+_MAINTENANCE = "/etc/smemv/maintenance"
 
 
 def userfaultfd():
@@ -153,3 +154,12 @@ def memserver(client=MemserverClient):
 def kvm():
     """Whether this host can run VMs under KVM."""
     return os.access("/dev/kvm", os.R_OK | os.W_OK)
+
+
+def maintenance(path=_MAINTENANCE):
+    """Why this host takes no VM and no session; None where it does."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read().strip() or "no reason is given"
+    except FileNotFoundError:
+        return None

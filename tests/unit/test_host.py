@@ -151,3 +151,12 @@ def test_a_memserver_that_is_not_there():
             raise AssertionError
 
     assert host.memserver(Away) == {"running": False, "reason": "no memserver answers"}
+
+
+def test_maintenance_is_a_file_with_the_reason(tmp_path):
+    mark = tmp_path / "maintenance"
+    assert host.maintenance(str(mark)) is None
+    mark.write_text("new disks\n")
+    assert host.maintenance(str(mark)) == "new disks"
+    mark.write_text("")
+    assert host.maintenance(str(mark)) == "no reason is given"
