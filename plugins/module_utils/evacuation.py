@@ -20,8 +20,8 @@ def evacuate(host, hosts, kvm_hosts, memservers, vms_too):
     :param hosts: as for preflight.plan(); of all hosts.
     :param kvm_hosts, memservers: names of the hosts in these groups of the inventory.
     :param vms_too: whether the VMs that run there move away; else only the sessions on its memserver do.
-    :returns: [{vm, destination_host, sub_hosts: [name], main_memory: text}], requests of preflight.plan(). None of
-        them uses the host.
+    :returns: [{vm, destination_host, sub_hosts: [name], main_memory: text, hosts: [name]}], requests of
+        preflight.plan() with the hosts that take part. None of them brings anything to the host.
     :raises Refused: with what keeps each VM from being moved.
     """
     if "unreachable" in hosts[host]:
@@ -40,8 +40,8 @@ def evacuate(host, hosts, kvm_hosts, memservers, vms_too):
             reasons.append((host, f"holds VM {vm} or pages of it, which cannot go elsewhere"))
             reasons += refused.reasons
         else:
+            requests.append(dict(request, hosts=_taking_part(vm, plan, hosts)))
             _account(vm, plan, hosts)
-            requests.append(request)
     if reasons:
         raise Refused(reasons)
     return requests
@@ -127,6 +127,13 @@ def _first_possible(requests, hosts):
         except Refused as refused:
             reasons += [reason for reason in refused.reasons if reason not in reasons]
     raise Refused(reasons)
+
+
+def _taking_part(vm, plan, hosts):
+    """Names of the hosts that the relocation changes anything on."""
+    machine = whereabouts.machines(vm, hosts)[plan["source_host"]]
+    names = {plan["source_host"], plan["destination_host"], *plan["leftovers"], *_sub_hosts(machine)}
+    return sorted(names | {sub_host["name"] for sub_host in plan["sub_hosts"]})
 
 
 def _account(vm, plan, hosts):

@@ -61,7 +61,8 @@ RETURN = r"""
 requests:
   description:
     - What is to be done, one after another. Each has C(vm), C(destination_host), C(main_memory) and C(sub_hosts), as
-      M(smemv.kvm.layout) takes them. Where only pages move, the destination is the host that the VM runs on.
+      M(smemv.kvm.layout) takes them, and C(hosts), those that take part. Where only pages move, the destination is
+      the host that the VM runs on.
   returned: always
   type: list
   elements: dict

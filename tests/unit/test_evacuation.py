@@ -68,7 +68,9 @@ def put(hosts, name, main, limit=None, sub_hosts=(), total=2 * GIB, **settings):
 
 
 def empty(hosts, host, vms_too=True):
-    return evacuate(host, hosts, NAMES, NAMES, vms_too)
+    """The requests, without the hosts that take part."""
+    requests = evacuate(host, hosts, NAMES, NAMES, vms_too)
+    return [{key: value for key, value in request.items() if key != "hosts"} for request in requests]
 
 
 def refusal(*args):
@@ -90,6 +92,14 @@ def test_a_main_host_keeps_the_vms_sub_hosts():
     assert empty(hosts, "host-3") == [
         {"vm": "big", "destination_host": "host-5", "main_memory": "1GiB", "sub_hosts": ["host-2", "host-4"]}
     ]
+
+
+def test_the_hosts_that_take_part_are_named():
+    hosts = cluster()
+    put(hosts, "big", "host-3", GIB, ["host-2", "host-4"])
+    put(hosts, "busy", "host-1")
+    (request,) = evacuate("host-3", hosts, NAMES, NAMES, True)
+    assert request["hosts"] == ["host-2", "host-3", "host-4", "host-5"]
 
 
 def test_a_sub_host_gives_its_pages_to_the_others():
