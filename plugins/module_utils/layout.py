@@ -71,3 +71,20 @@ def reshape(need, shares, room):
     spare = {name: room[name] - share for name, share in shares.items()}
     more = divide(left - sum(taken.values()), spare)
     return dict({name: share + more[name] for name, share in shares.items()}, **taken)
+
+
+def fits_in_parts(need, rooms):
+    """Whether a VM that moves finds ``need`` bytes more on its present sub-hosts.
+
+    QEMU asks each for an equal part of what is missing, and then again, in turn, for all that is missing still.
+
+    :param rooms: bytes that each has left, in the VM's own order.
+    """
+    missing, rooms = need, list(rooms)
+    for turn in range(2 * len(rooms)):
+        index, left = turn % len(rooms), len(rooms) - turn
+        part = page_up(-(-missing // left)) if left > 0 else missing
+        if part <= rooms[index]:
+            rooms[index] -= part
+            missing = max(0, missing - part)
+    return missing <= 0

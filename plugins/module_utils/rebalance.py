@@ -30,7 +30,7 @@ def rebalance(vms, name, target, waiting, check, waiter=None):
         before = placement.current(memory)
         if not placement.is_split(memory) and target["sub_hosts"]:
             raise HostError(f"VM {name} is whole: only a split migration to another host splits it")
-        action = "rebalance" if before != aim else "attach" if memory["rebalancing"] else None
+        action = "rebalance" if before != aim else "attach" if memory.get("rebalancing") else None
         result = {
             "changed": action is not None,
             "actions": [action] if action else [],
@@ -81,7 +81,7 @@ def _wait(waiter, look, name, aim, waiting):
     def done(memory):
         if not placement.leads_to(placement.current(memory), aim["main_memory"], aim["sub_hosts"]):
             raise RelocationFailed(f"the memory of VM {name} was given another aim meanwhile")
-        return not memory["rebalancing"]
+        return not memory.get("rebalancing")
 
     def late(memory):
         reason = memory.get("rebalance_error")

@@ -152,18 +152,14 @@ def of_present_sub_hosts(hosts, machine, moves):
             reasons.append((name, "its memserver does not answer VM {}, which has pages there".format(machine["name"])))
     if reasons or not moves:
         return reasons
-    extra = min(memory["limit"], memory["total"] - sum(sub_host["share"] for sub_host in memory["sub_hosts"]))
-    have = sum(room.values())
-    if extra <= have:
+    extra = memory["total"] - sum(sub_host["share"] for sub_host in memory["sub_hosts"])
+    if layout.fits_in_parts(extra, list(room.values())):
         return []
-    return [
-        (
-            name,
-            "its memserver has room for {} more, and while VM {} moves {} more are wanted of its present sub-hosts"
-            " together, which have {}".format(round_size(size), machine["name"], round_size(extra), round_size(have)),
-        )
-        for name, size in room.items()
-    ]
+    wanted = (
+        f"while VM {machine['name']} moves {round_size(extra)} more are wanted of its present sub-hosts together, in"
+        f" about equal parts; they have {round_size(sum(room.values()))}"
+    )
+    return [(name, f"its memserver has room for {round_size(size)} more, and {wanted}") for name, size in room.items()]
 
 
 def shares(names, hosts, machine, main_memory):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.smemv.kvm.plugins.module_utils.errors import Refused
-from ansible_collections.smemv.kvm.plugins.module_utils.layout import divide, remote_need, reshape
+from ansible_collections.smemv.kvm.plugins.module_utils.layout import divide, fits_in_parts, remote_need, reshape
 from ansible_collections.smemv.kvm.plugins.module_utils.sizes import GIB, MIB, PAGE
 from hypothesis import given
 from hypothesis import strategies as st
@@ -131,3 +131,19 @@ def test_an_emptied_sub_host_is_taken_over_by_a_new_one():
 def test_what_a_new_sub_host_cannot_take_goes_to_those_that_stay():
     shares = reshape(GIB, {"host-3": 512 * MIB}, {"host-3": 2 * GIB, "host-4": 256 * MIB})
     assert shares == {"host-3": 768 * MIB, "host-4": 256 * MIB}
+
+
+@given(pages, st.lists(st.integers(min_value=0, max_value=1 << 30).map(lambda count: count * PAGE), min_size=1))
+def test_parts_fit_only_where_there_is_room_and_always_where_each_has_its_own(need_pages, sizes):
+    need = need_pages * PAGE
+    fits = fits_in_parts(need, sizes)
+    if fits:
+        assert need <= sum(sizes)
+    if min(sizes) >= need / len(sizes) + PAGE or max(sizes) >= need:
+        assert fits
+
+
+def test_what_one_refuses_another_takes():
+    assert fits_in_parts(900, [1000 * PAGE, 0])
+    assert fits_in_parts(8 * PAGE, [9 * PAGE, 3 * PAGE])
+    assert not fits_in_parts(8 * PAGE, [7 * PAGE, 3 * PAGE])

@@ -415,7 +415,8 @@ def test_while_a_split_vm_moves_its_sub_hosts_want_room_for_all_of_it():
     for name, free in (("host-3", 480 * MIB), ("host-4", 479 * MIB)):
         hosts[name]["memserver"].update(reserved=2 * GIB - free, used=2 * GIB - free)
     together = (
-        "more, and while VM big moves 960MiB more are wanted of its present sub-hosts together, which have 959MiB"
+        "more, and while VM big moves 960MiB more are wanted of its present sub-hosts together, in about equal parts;"
+        " they have 959MiB"
     )
     assert refusal(REQUEST, hosts) == [
         ("host-3", f"its memserver has room for 480MiB {together}"),
