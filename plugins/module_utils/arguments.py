@@ -21,20 +21,23 @@ MOVE = {
     **WAITING,
 }
 
-LAYOUT = {
-    "main_memory": {"type": "str", "required": True},
-    "sub_hosts": {
-        "type": "list",
-        "elements": "dict",
-        "required": True,
-        "options": {
-            "name": {"type": "str", "required": True},
-            "address": {"type": "str", "required": True},
-            "port": {"type": "int", "default": 4770},
-            "share": {"type": "int", "required": True},
+
+def layout(share_required=True):
+    """How much stays on the main host, and what holds the rest."""
+    return {
+        "main_memory": {"type": "str", "required": True},
+        "sub_hosts": {
+            "type": "list",
+            "elements": "dict",
+            "required": True,
+            "options": {
+                "name": {"type": "str", "required": True},
+                "address": {"type": "str", "required": True},
+                "port": {"type": "int", "default": 4770},
+                "share": {"type": "int", "required": share_required},
+            },
         },
-    },
-}
+    }
 
 
 def waiting(params):

@@ -147,5 +147,6 @@ def _account(vm, plan, hosts):
         hosts[plan["destination_host"]]["memory"]["available"] -= size
     present = placement.current(machine["memory"])["sub_hosts"]
     for sub_host in plan["sub_hosts"]:
-        grown = sub_host["share"] - present.get(sub_host["name"], 0)
-        hosts[sub_host["name"]]["memserver"]["reserved"] += grown
+        if sub_host["share"] is not None:
+            grown = sub_host["share"] - present.get(sub_host["name"], 0)
+            hosts[sub_host["name"]]["memserver"]["reserved"] += grown

@@ -19,14 +19,14 @@ def wanted(main_memory, sub_hosts):
 
 
 def current(memory):
-    """The placement that a VM has, or is being brought to while it is rebalanced.
+    """The placement that a VM has. While it is rebalanced the sub-hosts are those that it is to have in the end.
 
     :param memory: what query-smemv says; None for a QEMU that knows nothing of split VMs.
     """
     if memory is None or not is_split(memory):
         return wanted(None, [])
     stay = staying(memory)
-    return wanted(memory["limit"] if stay or memory["limit"] < memory["total"] else None, stay)
+    return wanted(memory["limit"] if stay else None, stay)
 
 
 def is_split(memory):
@@ -37,6 +37,11 @@ def is_split(memory):
 def staying(memory):
     """The sub-hosts of a VM that are not being emptied."""
     return [host for host in memory["sub_hosts"] if not host.get("leaving")]
+
+
+def is_settled(memory):
+    """Whether none of the VM's memory is on its way: also not what is left to do where no sub-host is."""
+    return not memory.get("rebalancing") and (bool(staying(memory)) or not is_split(memory))
 
 
 def leads_to(placed, main_memory, names):

@@ -17,9 +17,10 @@ def plan(request, hosts):
     :param request: as in check_request().
     :param hosts: {name: what the module host_info returned there, with ``address``; or {unreachable: why}}.
     :returns: {phase, operation, source_host, destination_host, main_memory (bytes, None for all), sub_hosts:
-        [{name, address, port, share}], config, leftovers: [host]}. ``phase`` is ``start``; ``attach``: that migration
-        is under way, to ``destination_address`` and ``destination_port``; ``finish``: the VM has moved, and the
-        hosts are not tidied up yet; ``rebalance``: only its memory is not where it is to be; ``done``.
+        [{name, address, port, share (None: what it has)}], config, leftovers: [host]}. ``phase`` is ``start``;
+        ``attach``: that migration is under way, to ``destination_address`` and ``destination_port``; ``finish``: the
+        VM has moved, and the hosts are not tidied up yet; ``rebalance``: only its memory is not where it is to be;
+        ``done``.
     :raises Refused: with every reason found.
     """
     name, destination = request["vm"], request["destination_host"]
@@ -59,10 +60,9 @@ def _in_place(target, found, hosts, leftovers):
     if placement.leads_to(placement.current(memory), target["main_memory"], names):
         stay = placement.staying(memory) if memory else []
         sub_hosts = [
-            {"name": host["name"], "address": host["host"], "port": host["port"], "share": host["share"]}
-            for host in stay
+            {"name": host["name"], "address": host["host"], "port": host["port"], "share": None} for host in stay
         ]
-        rest = "rebalance" if memory and memory.get("rebalancing") else "done"
+        rest = "done" if memory is None or placement.is_settled(memory) else "rebalance"
         return {"phase": "finish" if tidy else rest, "operation": "rebalance", "sub_hosts": sub_hosts}
     if memory is None or not placement.is_split(memory):
         raise Refused([(destination, "VM {} runs here already: the destination is the source".format(found["name"]))])

@@ -17,20 +17,21 @@ def rebalance(vms, name, target, waiting, check, waiter=None):
 
     :param vms: a VmHost.
     :param target: {main_memory: bytes or None for all, sub_hosts: [{name, address, port, share}], bandwidth: bytes a
-        second, 0: no limit}.
+        second, 0: no limit}. A share of None is what the sub-host has.
     :param waiting: (timeout, interval) in seconds, or None not to wait.
     :param check: only say what would be done.
     :param waiter: a Waiter; for tests.
     :returns: what the module rebalance returns.
     """
     look = _Look(vms, name)
-    aim = placement.wanted(target["main_memory"], target["sub_hosts"])
     with vms.alone(name):
         memory = look()
         before = placement.current(memory)
+        target = dict(target, sub_hosts=_with_shares(target["sub_hosts"], before["sub_hosts"]))
+        aim = placement.wanted(target["main_memory"], target["sub_hosts"])
         if not placement.is_split(memory) and target["sub_hosts"]:
             raise HostError(f"VM {name} is whole: only a split migration to another host splits it")
-        action = "rebalance" if before != aim else "attach" if memory.get("rebalancing") else None
+        action = _action(memory, before, aim)
         result = {
             "changed": action is not None,
             "actions": [action] if action else [],
@@ -60,6 +61,24 @@ class _Look:
         return memory
 
 
+def _with_shares(sub_hosts, shares):
+    """The sub-hosts, those without a share with the one that they have."""
+    missing = [host["name"] for host in sub_hosts if host["share"] is None and host["name"] not in shares]
+    if missing:
+        raise HostError("a share is wanted for {}, which the VM does not have yet".format(", ".join(missing)))
+    return [dict(host, share=shares[host["name"]] if host["share"] is None else host["share"]) for host in sub_hosts]
+
+
+def _action(memory, before, aim):
+    """What is to be done; None: nothing."""
+    if not placement.leads_to(before, aim["main_memory"], aim["sub_hosts"]):
+        return "rebalance"
+    if not placement.is_settled(memory):
+        # Until then shares are what is reserved just now, and say nothing of the end.
+        return "attach"
+    return None if before == aim else "rebalance"
+
+
 def _start(vms, name, target, memory):
     arguments = {"max_bandwidth": target["bandwidth"]} if target["bandwidth"] else {}
     with vms.connect(name) as client:
@@ -79,9 +98,12 @@ def _start(vms, name, target, memory):
 
 def _wait(waiter, look, name, aim, waiting):
     def done(memory):
-        if not placement.leads_to(placement.current(memory), aim["main_memory"], aim["sub_hosts"]):
+        now = placement.current(memory)
+        settled = placement.is_settled(memory)
+        # The limit follows the reservations.
+        if now["sub_hosts"].keys() != aim["sub_hosts"].keys() or (settled and now["main_memory"] != aim["main_memory"]):
             raise RelocationFailed(f"the memory of VM {name} was given another aim meanwhile")
-        return not memory.get("rebalancing")
+        return settled
 
     def late(memory):
         reason = memory.get("rebalance_error")

@@ -8,8 +8,14 @@ What is under way is asked from QEMU every time, so a run that was cut off is fo
 
 from __future__ import annotations
 
-from ansible_collections.smemv.kvm.plugins.module_utils.errors import QmpCommandError, RelocationFailed
-from ansible_collections.smemv.kvm.plugins.module_utils.placement import is_split
+import contextlib
+
+from ansible_collections.smemv.kvm.plugins.module_utils.errors import (
+    QmpCommandError,
+    RelocationFailed,
+    RelocationTimeout,
+)
+from ansible_collections.smemv.kvm.plugins.module_utils.placement import is_settled, is_split
 from ansible_collections.smemv.kvm.plugins.module_utils.qmp import snake_case
 from ansible_collections.smemv.kvm.plugins.module_utils.vm_host import query_smemv
 from ansible_collections.smemv.kvm.plugins.module_utils.waiting import Waiter
@@ -163,6 +169,11 @@ class Relocation:
         if last["progress"] != "completed" and last["memory"] is not None:
             with self._connect() as client:
                 client.execute("smemv-clear-target")
+            # What was reserved for the move is given back. If that has to wait for a memserver, nobody else has to.
+            with contextlib.suppress(RelocationTimeout):
+                last = self._waiter.until(
+                    self.observe, lambda last: is_settled(last["memory"]), lambda _last: "", timeout, 0.1
+                )
         return last
 
 

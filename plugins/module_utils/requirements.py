@@ -37,7 +37,7 @@ def of_source(source, machine, main_memory):
 def of_rest(source, machine):
     """What keeps a VM from moving while its memory is still on its way."""
     memory = machine["memory"]
-    if memory and memory.get("rebalancing"):
+    if memory and not placement.is_settled(memory):
         return [
             (
                 source,

@@ -90,7 +90,8 @@ plan:
       description: Bytes of guest memory that may be resident there; none for all of it.
       type: int
     sub_hosts:
-      description: The sub-hosts, each with C(name), C(address), C(port) and C(share) in bytes.
+      description:
+        - The sub-hosts, each with C(name), C(address), C(port) and C(share) in bytes; none where it keeps what it has.
       type: list
       elements: dict
     config:

@@ -37,6 +37,24 @@ options:
     description: How much guest memory may be resident on the main host, such as V(1GiB); V(all) makes the VM whole.
   sub_hosts:
     description: The hosts whose memservers hold the rest; none with O(main_memory=all).
+    suboptions:
+      name:
+        description: The host's name.
+        type: str
+        required: true
+      address:
+        description: The address of its memserver.
+        type: str
+        required: true
+      port:
+        description: The TCP port of its memserver.
+        type: int
+        default: 4770
+      share:
+        description:
+          - Bytes to reserve there, a multiple of the page.
+          - Without it a sub-host that the VM has already keeps what it has.
+        type: int
   bandwidth:
     description: How much may be copied and pulled in a second; V(0B) sets no limit.
     type: str
@@ -79,7 +97,7 @@ memory:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.smemv.kvm.plugins.module_utils.arguments import LAYOUT, WAITING, waiting
+from ansible_collections.smemv.kvm.plugins.module_utils.arguments import WAITING, layout, waiting
 from ansible_collections.smemv.kvm.plugins.module_utils.errors import RelocationTimeout, SmemvError
 from ansible_collections.smemv.kvm.plugins.module_utils.rebalance import rebalance
 from ansible_collections.smemv.kvm.plugins.module_utils.request import parse_main_memory
@@ -92,7 +110,7 @@ def main():
         argument_spec={
             "name": {"type": "str", "required": True},
             "bandwidth": {"type": "str", "default": "0B"},
-            **LAYOUT,
+            **layout(share_required=False),
             **WAITING,
         },
         supports_check_mode=True,

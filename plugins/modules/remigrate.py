@@ -95,7 +95,7 @@ sub_hosts:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.smemv.kvm.plugins.module_utils.arguments import LAYOUT, MOVE, waiting
+from ansible_collections.smemv.kvm.plugins.module_utils.arguments import MOVE, layout, waiting
 from ansible_collections.smemv.kvm.plugins.module_utils.errors import RelocationTimeout, SmemvError
 from ansible_collections.smemv.kvm.plugins.module_utils.move import move
 from ansible_collections.smemv.kvm.plugins.module_utils.sizes import parse_pages, parse_size
@@ -104,7 +104,7 @@ from ansible_collections.smemv.kvm.plugins.module_utils.vm_host import VmHost
 
 def main():
     module = AnsibleModule(
-        argument_spec={**MOVE, **LAYOUT, "policy": {"type": "str", "choices": ["threshold"], "default": "threshold"}},
+        argument_spec={**MOVE, **layout(), "policy": {"type": "str", "choices": ["threshold"], "default": "threshold"}},
         supports_check_mode=True,
     )
     params = module.params

@@ -295,7 +295,8 @@ def test_a_whole_vm_that_cannot_be_split_may_still_move_whole():
     ("request_", "now", "phase"),
     [
         (ALL, split("host-3", "host-4"), "rebalance"),
-        (ALL, split(leaving=[], limit=0), "done"),
+        (ALL, split(), "rebalance"),
+        (ALL, split(limit=0), "done"),
         (ALL, WHOLE, "done"),
         ({}, split("host-3"), "rebalance"),
         ({}, split("host-3", "host-4", "host-1"), "rebalance"),

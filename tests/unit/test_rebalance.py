@@ -94,6 +94,42 @@ def test_check_mode_only_looks(host, looks, changed):
     assert qemu.commands() == ["query-smemv"]
 
 
+def test_a_limit_that_follows_its_reservations_is_waited_for(host):
+    lower = dict(TARGET, main_memory=LIMIT // 2)
+    ask, _qemu = run(host, [BEFORE, AIMED, memory(sub_host("host-4"), limit=LIMIT // 2)], lower, waiting=(5, 0.01))
+    assert ask()["memory"]["limit"] == LIMIT // 2
+
+
+def test_what_was_pulled_in_is_whole_only_when_qemu_says_so(host):
+    pulled = dict(memory(limit=TOTAL), state="split", limit=TOTAL)
+    ask, qemu = run(host, [pulled, pulled, PULLED_IN], ALL, waiting=(5, 0.01))
+    assert ask()["memory"]["state"] == "whole"
+    assert "smemv-rebalance" not in qemu.commands()
+
+
+def kept(share):
+    return dict(TARGET, sub_hosts=[dict(TARGET["sub_hosts"][0], share=share)])
+
+
+@pytest.mark.parametrize(("share", "changed"), [(None, False), (SHARE, False), (SHARE + 4096, True)])
+def test_a_share_may_stay_what_it_is(host, share, changed):
+    ask, _qemu = run(host, [AFTER], kept(share), check=True)
+    assert ask()["changed"] is changed
+
+
+def test_reservations_of_the_moment_are_no_shares(host):
+    ask, qemu = run(host, [memory(sub_host("host-4"), left=0), AFTER], kept(SHARE + 4096), waiting=(5, 0.01))
+    assert ask()["actions"] == ["attach"]
+    assert "smemv-rebalance" not in qemu.commands()
+
+
+def test_a_new_sub_host_wants_a_share(host):
+    ask, qemu = run(host, [BEFORE], kept(None))
+    with pytest.raises(HostError, match="a share is wanted for host-4"):
+        ask()
+    assert "smemv-rebalance" not in qemu.commands()
+
+
 def test_without_waiting_it_says_how_it_is(host):
     ask, _qemu = run(host, [BEFORE, AIMED], waiting=None)
     assert ask()["memory"]["rebalance_remaining"] == SHARE
@@ -127,8 +163,9 @@ def test_a_timeout_says_what_is_left_and_why(host, clock):
     assert clock.now == 10
 
 
-def test_another_aim_meanwhile_ends_the_wait(host):
-    ask, _qemu = run(host, [BEFORE, AIMED, memory(sub_host("host-9"), left=1)], waiting=(5, 0.01))
+@pytest.mark.parametrize("other", [memory(sub_host("host-9"), left=1), memory(sub_host("host-4"), limit=LIMIT // 2)])
+def test_another_aim_meanwhile_ends_the_wait(host, other):
+    ask, _qemu = run(host, [BEFORE, AIMED, other], waiting=(5, 0.01))
     with pytest.raises(RelocationFailed, match="was given another aim meanwhile"):
         ask()
 

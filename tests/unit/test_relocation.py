@@ -15,7 +15,8 @@ from ansible_collections.smemv.kvm.plugins.module_utils.relocation import (
 from ansible_collections.smemv.kvm.plugins.module_utils.waiting import Waiter
 
 TARGET = {"destination_host": "host-2", "main_memory": 1 << 30, "sub_hosts": [{"name": "host-3", "share": 1 << 30}]}
-WHOLE = {"state": "whole", "limit": 0, "sub-hosts": []}
+WHOLE = {"state": "whole", "limit": 0, "sub-hosts": [], "rebalancing": False}
+LEFT_OVER = dict(WHOLE, rebalancing=True)
 DONE = {"status": "completed", "total-time": 2600, "downtime": 35, "ram": {"transferred": 1234}}
 
 
@@ -76,12 +77,13 @@ def test_a_qemu_that_is_busy_has_not(qemu, clock):
 
 def test_cancel_waits_until_the_vm_runs_on(qemu, clock):
     looks = [{"status": "active"}, {"status": "cancelling"}, {"status": "cancelled"}]
-    commands = {"migrate_cancel": {}, "smemv-clear-target": {}, "query-smemv": WHOLE}
+    commands = {"migrate_cancel": {}, "smemv-clear-target": {}, "query-smemv": [WHOLE] * 4 + [LEFT_OVER, WHOLE]}
     qemu.answers.update({"query-status": {"status": "running"}, "query-migrate": looks, **commands})
     last = relocation(qemu, clock).cancel()
     assert (last["progress"], last["run_state"]) == ("cancelled", "running")
     assert qemu.commands().count("migrate_cancel") == 1
-    assert qemu.commands()[-1] == "smemv-clear-target"
+    assert "smemv-clear-target" in qemu.commands()
+    assert not last["memory"]["rebalancing"]
 
 
 def test_what_is_complete_is_not_cancelled(qemu, clock):
