@@ -21,6 +21,7 @@ _USERFAULTFD_IOC_NEW = 0xAA00
 _UFFDIO_API = 0xC018AA3F
 _UFFD_API = 0xAA
 _UNLIMITED = 1 << 60
+_MAINTENANCE = "/etc/smemv/maintenance"
 
 
 def userfaultfd():
@@ -111,7 +112,8 @@ def _read(*path):
 def qemu(path, run_command):
     """What the QEMU binary at ``path`` is: {path, present, version, smemv, reason}.
 
-    ``smemv`` is asked from the binary's own QMP schema, not read off its version.
+    ``smemv`` is asked from the binary's own QMP commands, not read off its version. Their names fit into a pipe; of
+    the whole schema QEMU loses, at its end, what nobody has read by then.
     """
     answer = {"path": path, "present": os.access(path, os.X_OK), "version": None, "smemv": False, "reason": None}
     if not answer["present"]:
@@ -120,25 +122,23 @@ def qemu(path, run_command):
     if code:
         return dict(answer, reason=f"{path} --version failed: {err.strip()}")
     answer["version"] = out.splitlines()[0].replace("QEMU emulator version ", "")
-    commands = ("qmp_capabilities", "query-qmp-schema", "quit")
+    commands = ("qmp_capabilities", "query-commands", "quit")
     code, out, err = run_command(
         [path, "-nodefaults", "-no-user-config", "-machine", "none", "-display", "none", "-qmp", "stdio"],
         data="".join(json.dumps({"execute": command}) + "\n" for command in commands),
     )
     if code:
         return dict(answer, reason=f"{path} does not start: {err.strip()}")
-    answer["smemv"] = _schema_has_command(out, "query-smemv")
+    answer["smemv"] = "query-smemv" in _commands(out)
     if not answer["smemv"]:
         answer["reason"] = "the QEMU at {} ({}) has no split migration".format(path, answer["version"])
     return answer
 
 
-def _schema_has_command(output, name):
-    for line in output.splitlines():
-        schema = json.loads(line).get("return")
-        if isinstance(schema, list):
-            return any(entity["meta-type"] == "command" and entity["name"] == name for entity in schema)
-    return False
+def _commands(output):
+    """Names of the commands that QEMU listed."""
+    answers = [json.loads(line).get("return") for line in output.splitlines()]
+    return {command["name"] for answer in answers if isinstance(answer, list) for command in answer}
 
 
 def memserver(client=MemserverClient):
@@ -153,3 +153,12 @@ def memserver(client=MemserverClient):
 def kvm():
     """Whether this host can run VMs under KVM."""
     return os.access("/dev/kvm", os.R_OK | os.W_OK)
+
+
+def maintenance(path=_MAINTENANCE):
+    """Why this host takes no VM and no session; None where it does."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read().strip() or "no reason is given"
+    except FileNotFoundError:
+        return None

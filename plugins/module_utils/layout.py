@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from ansible_collections.smemv.kvm.plugins.module_utils.errors import Refused
-from ansible_collections.smemv.kvm.plugins.module_utils.sizes import PAGE, page_up, round_size
+from ansible_collections.smemv.kvm.plugins.module_utils.sizes import MIB, PAGE, page_up, round_size
 
 
 def remote_need(memory, main_limit):
@@ -46,3 +46,45 @@ def divide(need, room):
             shares[name] += 1
             left -= 1
     return {name: count * PAGE for name, count in shares.items()}
+
+
+def reshape(need, shares, room):
+    """Shares of ``need`` bytes for a VM that is split already, so that few of its pages have to move.
+
+    What stays where it is keeps its share; new sub-hosts take the rest first.
+
+    :param need: bytes, a multiple of the page.
+    :param shares: {name: bytes} of the present sub-hosts that stay.
+    :param room: {name: bytes} of all sub-hosts from now on: what each may hold of this VM, its present share included.
+    :returns: as divide().
+    :raises Refused: as divide().
+    """
+    anew = divide(need, room)
+    new = {name: size for name, size in room.items() if name not in shares}
+    left = need - sum(shares.values())
+    if not new and left <= 0:
+        return divide(need, shares)
+    # A new sub-host is there to take pages over: where it would get next to nothing, all is divided again.
+    if left < len(new) * MIB:
+        return anew
+    taken = divide(min(left, sum(size // PAGE * PAGE for size in new.values())), new)
+    spare = {name: room[name] - share for name, share in shares.items()}
+    more = divide(left - sum(taken.values()), spare)
+    return dict({name: share + more[name] for name, share in shares.items()}, **taken)
+
+
+def fits_in_parts(need, rooms):
+    """Whether a VM that moves finds ``need`` bytes more on its present sub-hosts.
+
+    QEMU asks each for an equal part of what is missing, and then again, in turn, for all that is missing still.
+
+    :param rooms: bytes that each has left, in the VM's own order.
+    """
+    missing, rooms = need, list(rooms)
+    for turn in range(2 * len(rooms)):
+        index, left = turn % len(rooms), len(rooms) - turn
+        part = page_up(-(-missing // left)) if left > 0 else missing
+        if part <= rooms[index]:
+            rooms[index] -= part
+            missing = max(0, missing - part)
+    return missing <= 0

@@ -1,24 +1,24 @@
 # -*- coding: utf-8 -*-
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The engine of a relocation, at work on the host that the VM leaves.
+"""The migration of a VM, at work on the host that it leaves.
 
 What is under way is asked from QEMU every time, so a run that was cut off is found again by the next one.
 """
 
 from __future__ import annotations
 
-import time
+import contextlib
 
 from ansible_collections.smemv.kvm.plugins.module_utils.errors import (
     QmpCommandError,
-    QmpError,
-    QmpTimeout,
     RelocationFailed,
     RelocationTimeout,
 )
+from ansible_collections.smemv.kvm.plugins.module_utils.placement import is_settled, is_split
 from ansible_collections.smemv.kvm.plugins.module_utils.qmp import snake_case
 from ansible_collections.smemv.kvm.plugins.module_utils.vm_host import query_smemv
+from ansible_collections.smemv.kvm.plugins.module_utils.waiting import Waiter
 
 UNDER_WAY = frozenset(
     (
@@ -81,48 +81,58 @@ class Relocation:
 
     :param connect: () -> a QmpClient, to be entered; each use is short.
     :param name: the VM's.
-    :param sleep, clock: as in time; for tests.
+    :param waiter: a Waiter; for tests.
     """
 
-    def __init__(self, connect, name, sleep=time.sleep, clock=time.monotonic):
+    def __init__(self, connect, name, waiter=None):
         self._connect = connect
         self._name = name
-        self._sleep = sleep
-        self._clock = clock
+        self._waiter = waiter or Waiter(name)
 
     def observe(self):
         """One look at the VM."""
         with self._connect() as client:
             return observe(client)
 
-    def start_split(self, target):
-        """Begin a split migration.
+    def start(self, target):
+        """Begin the migration.
 
-        :param target: {destination_address, destination_port, main_memory (bytes), sub_hosts: [{name, address,
-            port, share (bytes)}], policy, bandwidth (bytes a second, 0: no limit), max_downtime (ms)}.
+        :param target: {destination_address, destination_port, main_memory (bytes; None: all), sub_hosts: [{name,
+            address, port, share (bytes)}], policy (where a VM is split), bandwidth (bytes a second, 0: no limit),
+            max_downtime (ms)}.
         """
         with self._connect() as client:
             client.execute("migrate-set-capabilities", capabilities=[{"capability": "return-path", "state": True}])
             client.execute(
                 "migrate-set-parameters", max_bandwidth=target["bandwidth"], downtime_limit=target["max_downtime"]
             )
-            client.execute(
-                "smemv-set-target",
-                name=self._name,
-                main_limit=target["main_memory"],
-                sub_hosts=[
-                    {"name": host["name"], "host": host["address"], "port": host["port"], "share": host["share"]}
-                    for host in target["sub_hosts"]
-                ],
-                policy=target["policy"],
-            )
+            aimed = self._set_target(client, target)
             try:
                 client.execute(
                     "migrate", uri="tcp:{}:{}".format(target["destination_address"], target["destination_port"])
                 )
             except QmpCommandError:
-                client.execute("smemv-clear-target")
+                if aimed:
+                    client.execute("smemv-clear-target")
                 raise
+
+    def _set_target(self, client, target):
+        """Say where the pages go; a whole VM that stays whole needs none said. Whether it was."""
+        memory = query_smemv(client)
+        if target["main_memory"] is None and not (memory and is_split(memory)):
+            return False
+        policy = {"policy": target["policy"]} if target.get("policy") else {}
+        client.execute(
+            "smemv-set-target",
+            name=self._name,
+            main_limit=memory["total"] if target["main_memory"] is None else target["main_memory"],
+            sub_hosts=[
+                {"name": host["name"], "host": host["address"], "port": host["port"], "share": host["share"]}
+                for host in target["sub_hosts"]
+            ],
+            **policy,
+        )
+        return True
 
     def wait(self, timeout, interval):
         """Look every ``interval`` seconds until the migration ends; the last look.
@@ -130,30 +140,18 @@ class Relocation:
         :raises RelocationFailed: it failed or was cancelled, or QEMU is gone.
         :raises RelocationTimeout: after ``timeout`` seconds; the migration goes on.
         """
-        deadline = self._clock() + timeout
-        last = None
-        while True:
-            try:
-                last = self.observe()
-            except QmpTimeout as error:
-                # Busy, not gone: the last steps of a migration keep QEMU's main loop for a while.
-                if self._clock() >= deadline:
-                    raise RelocationTimeout(str(error), last) from error
-                continue
-            except QmpError as error:
-                raise RelocationFailed(f"the QEMU of VM {self._name} ended during its migration: {error}") from error
-            if last["progress"] == "completed":
-                return last
-            if last["progress"] != "under_way":
+
+        def done(last):
+            if last["progress"] not in ("completed", "under_way"):
                 raise RelocationFailed(describe_failure(self._name, last))
-            if self._clock() >= deadline:
-                raise RelocationTimeout(
-                    "the migration of VM {} is still {} after {} s; it goes on, and the same task waits on".format(
-                        self._name, last["migration"]["status"], timeout
-                    ),
-                    last,
-                )
-            self._sleep(min(interval, max(0.0, deadline - self._clock())))
+            return last["progress"] == "completed"
+
+        def late(last):
+            return "the migration of VM {} is still {} after {} s; it goes on, and the same task waits on".format(
+                self._name, last["migration"]["status"], timeout
+            )
+
+        return self._waiter.until(self.observe, done, late, timeout, interval)
 
     def cancel(self, timeout=30.0):
         """Cancel what is under way, if anything is, and wait until it has ended; the last look."""
@@ -161,15 +159,21 @@ class Relocation:
         if last["progress"] == "under_way":
             with self._connect() as client:
                 client.execute("migrate_cancel")
-            deadline = self._clock() + timeout
-            while last["progress"] == "under_way":
-                if self._clock() >= deadline:
-                    raise RelocationTimeout(f"the migration of VM {self._name} cannot be cancelled", last)
-                self._sleep(0.1)
-                last = self.observe()
+            last = self._waiter.until(
+                self.observe,
+                lambda last: last["progress"] != "under_way",
+                lambda _last: f"the migration of VM {self._name} cannot be cancelled",
+                timeout,
+                0.1,
+            )
         if last["progress"] != "completed" and last["memory"] is not None:
             with self._connect() as client:
                 client.execute("smemv-clear-target")
+            # What was reserved for the move is given back. If that has to wait for a memserver, nobody else has to.
+            with contextlib.suppress(RelocationTimeout):
+                last = self._waiter.until(
+                    self.observe, lambda last: is_settled(last["memory"]), lambda _last: "", timeout, 0.1
+                )
         return last
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -73,7 +74,7 @@ class VmHost:
             "qemu": None,
             "memory": None,
             "migration": None,
-            "relocation": _read_json(paths.relocation),
+            "relocation": self.recorded_relocation(name),
         }
         if active:
             try:
@@ -177,10 +178,27 @@ class VmHost:
         """Note beside the running VM where it is moving to."""
         write_file(self.paths(name).relocation, json.dumps(relocation, sort_keys=True) + "\n")
 
+    def recorded_relocation(self, name):
+        """What that note says, or None."""
+        return _read_json(self.paths(name).relocation)
+
     def forget_relocation(self, name):
         """Take that note away."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.paths(name).relocation)
+
+    @contextlib.contextmanager
+    def alone(self, name):
+        """Nobody else looks at the running VM here and then starts to move or rebalance it."""
+        try:
+            folder = os.open(self.paths(name).run_dir, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError as error:
+            raise HostError(f"VM {name} does not run here") from error
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
 
     def _active(self, paths):
         _code, out, _err = self._run_command(["systemctl", "is-active", paths.unit_name])

@@ -64,6 +64,10 @@ memserver:
   description: As M(smemv.kvm.memserver_info) returns it.
   returned: always
   type: dict
+maintenance:
+  description: Why the host takes no VM and no session, as C(/etc/smemv/maintenance) says; none where it does.
+  returned: always
+  type: str
 vms:
   description: As M(smemv.kvm.vm_info) returns it.
   returned: always
@@ -94,6 +98,7 @@ def main():
             kvm=host.kvm(),
             qemu=host.qemu(module.params["qemu"], module.run_command),
             memserver=host.memserver(),
+            maintenance=host.maintenance(),
             vms=[machine for machine in found if machine is not None],
         )
     except SmemvError as error:

@@ -12,9 +12,9 @@ version_added: 0.1.0
 author:
   - The S-memV maintainers (@smemv)
 description:
-  - Judges a split migration by what the hosts say of themselves, and plans how much goes to which sub-host.
+  - Judges a relocation by what the hosts say of themselves, and plans how much goes to which sub-host.
   - Changes nothing, and asks no host. It runs on the controller.
-  - Refuses a migration that cannot be, with every reason and the host that it is about.
+  - Refuses a relocation that cannot be, with every reason and the host that it is about.
 extends_documentation_fragment:
   - smemv.kvm.attributes
   - smemv.kvm.attributes.info
@@ -28,12 +28,12 @@ options:
     type: str
     required: true
   sub_hosts:
-    description: The hosts whose memservers are to hold the rest of its memory.
+    description: The hosts whose memservers are to hold the rest of its memory; none with O(main_memory=all).
     type: list
     elements: str
     required: true
   main_memory:
-    description: How much guest memory may be resident on the destination, such as V(1GiB).
+    description: How much guest memory may be resident on the destination, such as V(1GiB), or V(all).
     type: str
     required: true
   kvm_hosts:
@@ -75,7 +75,10 @@ plan:
     phase:
       description:
         - V(start) from the beginning, V(attach) to this very migration that is under way, V(finish) what is left to be
-          tidied up behind one, or V(done), nothing.
+          tidied up behind one, V(rebalance) the memory of a VM that is on the destination, or V(done), nothing.
+      type: str
+    operation:
+      description: V(split_migrate), V(remigrate), V(consolidate) or V(rebalance), the module that does it.
       type: str
     source_host:
       description: The host that runs the VM now.
@@ -84,10 +87,11 @@ plan:
       description: The host that is to run the VM.
       type: str
     main_memory:
-      description: Bytes of guest memory that may be resident there.
+      description: Bytes of guest memory that may be resident there; none for all of it.
       type: int
     sub_hosts:
-      description: The sub-hosts, each with C(name), C(address), C(port) and C(share) in bytes.
+      description:
+        - The sub-hosts, each with C(name), C(address), C(port) and C(share) in bytes; none where it keeps what it has.
       type: list
       elements: dict
     config:
@@ -103,6 +107,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.smemv.kvm.plugins.module_utils import preflight
 from ansible_collections.smemv.kvm.plugins.module_utils.errors import SmemvError
+from ansible_collections.smemv.kvm.plugins.module_utils.request import check_request
 
 
 def main():
@@ -120,7 +125,7 @@ def main():
     )
     params = module.params
     try:
-        preflight.check_request(params, params["kvm_hosts"], params["memservers"])
+        check_request(params, params["kvm_hosts"], params["memservers"])
         if params["hosts"] is None:
             module.exit_json(changed=False)
         module.exit_json(changed=False, plan=preflight.plan(params, params["hosts"]))

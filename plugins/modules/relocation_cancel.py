@@ -28,6 +28,9 @@ options:
     description: The VM's name.
     type: str
     required: true
+  destination_host:
+    description: Cancel only what leads to this host.
+    type: str
 seealso:
   - module: smemv.kvm.split_migrate
 """
@@ -57,14 +60,19 @@ from ansible_collections.smemv.kvm.plugins.module_utils.vm_host import VmHost
 
 
 def main():
-    module = AnsibleModule(argument_spec={"name": {"type": "str", "required": True}}, supports_check_mode=True)
-    name = module.params["name"]
+    module = AnsibleModule(
+        argument_spec={"name": {"type": "str", "required": True}, "destination_host": {"type": "str"}},
+        supports_check_mode=True,
+    )
+    name, destination = module.params["name"], module.params["destination_host"]
     vms = VmHost(module.run_command)
     relocation = Relocation(lambda: vms.connect(name), name)
     try:
         last = relocation.observe()
-        changed = last["progress"] == "under_way"
-        if not module.check_mode:
+        recorded = vms.recorded_relocation(name) or {}
+        ours = destination in (None, recorded.get("destination_host"))
+        changed = ours and last["progress"] == "under_way"
+        if ours and not module.check_mode:
             last = relocation.cancel()
             if last["progress"] != "completed":
                 vms.forget_relocation(name)

@@ -12,11 +12,15 @@ version_added: 0.1.0
 author:
   - The S-memV maintainers (@smemv)
 description:
+  - Splits a VM that is whole.
   - Runs on the host that the VM leaves. The destination waits for it already, by M(smemv.kvm.vm_incoming).
   - Run again while this very migration is under way, it attaches to it; when it is done, it changes nothing.
   - The role P(smemv.kvm.relocate#role) does all that belongs to it on the other hosts.
 extends_documentation_fragment:
   - smemv.kvm.attributes
+  - smemv.kvm.relocation
+  - smemv.kvm.relocation.move
+  - smemv.kvm.relocation.layout
 attributes:
   check_mode:
     support: full
@@ -25,74 +29,14 @@ attributes:
   idempotent:
     support: full
 options:
-  name:
-    description: The VM's name.
-    type: str
-    required: true
-  destination_host:
-    description: The name of the host that is to run the VM.
-    type: str
-    required: true
-  destination_address:
-    description: The address it waits on.
-    type: str
-    required: true
-  destination_port:
-    description: The TCP port it waits on. Needed except in check mode.
-    type: int
-  main_memory:
-    description: How much guest memory may be resident on the destination, such as V(1GiB).
-    type: str
-    required: true
-  sub_hosts:
-    description: The hosts whose memservers hold the rest.
-    type: list
-    elements: dict
-    required: true
-    suboptions:
-      name:
-        description: The host's name.
-        type: str
-        required: true
-      address:
-        description: The address of its memserver.
-        type: str
-        required: true
-      port:
-        description: The TCP port of its memserver.
-        type: int
-        default: 4770
-      share:
-        description: Bytes to reserve there, a multiple of the page.
-        type: int
-        required: true
   policy:
     description: Which pages go to the main host.
     type: str
     choices: [threshold]
     default: threshold
-  bandwidth:
-    description: How much the migration may send to the destination in a second; V(0B) sets no limit.
-    type: str
-    default: 0B
-  max_downtime:
-    description: How long the VM may pause at the switch-over, in milliseconds.
-    type: int
-    default: 300
-  wait:
-    description: Whether to wait until the migration is done.
-    type: bool
-    default: true
-  timeout:
-    description: How long to wait, in seconds. After that the task fails, and the migration goes on.
-    type: int
-    default: 3600
-  poll_interval:
-    description: Seconds between two looks at the migration.
-    type: float
-    default: 2
 seealso:
   - module: smemv.kvm.layout
+  - module: smemv.kvm.remigrate
   - module: smemv.kvm.relocation_cancel
 """
 
@@ -149,38 +93,16 @@ sub_hosts:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.smemv.kvm.plugins.module_utils.arguments import MOVE, layout, waiting
 from ansible_collections.smemv.kvm.plugins.module_utils.errors import RelocationTimeout, SmemvError
+from ansible_collections.smemv.kvm.plugins.module_utils.move import move
 from ansible_collections.smemv.kvm.plugins.module_utils.sizes import parse_pages, parse_size
-from ansible_collections.smemv.kvm.plugins.module_utils.split_migration import split_migrate
 from ansible_collections.smemv.kvm.plugins.module_utils.vm_host import VmHost
 
 
 def main():
     module = AnsibleModule(
-        argument_spec={
-            "name": {"type": "str", "required": True},
-            "destination_host": {"type": "str", "required": True},
-            "destination_address": {"type": "str", "required": True},
-            "destination_port": {"type": "int"},
-            "main_memory": {"type": "str", "required": True},
-            "sub_hosts": {
-                "type": "list",
-                "elements": "dict",
-                "required": True,
-                "options": {
-                    "name": {"type": "str", "required": True},
-                    "address": {"type": "str", "required": True},
-                    "port": {"type": "int", "default": 4770},
-                    "share": {"type": "int", "required": True},
-                },
-            },
-            "policy": {"type": "str", "choices": ["threshold"], "default": "threshold"},
-            "bandwidth": {"type": "str", "default": "0B"},
-            "max_downtime": {"type": "int", "default": 300},
-            "wait": {"type": "bool", "default": True},
-            "timeout": {"type": "int", "default": 3600},
-            "poll_interval": {"type": "float", "default": 2},
-        },
+        argument_spec={**MOVE, **layout(), "policy": {"type": "str", "choices": ["threshold"], "default": "threshold"}},
         supports_check_mode=True,
     )
     params = module.params
@@ -189,10 +111,8 @@ def main():
         target = {key: params[key] for key in keys}
         target["main_memory"] = parse_pages(params["main_memory"], "main_memory")
         target["bandwidth"] = parse_size(params["bandwidth"], "bandwidth")
-        waiting = (params["timeout"], params["poll_interval"]) if params["wait"] else None
-        module.exit_json(
-            **split_migrate(VmHost(module.run_command), params["name"], target, waiting, module.check_mode)
-        )
+        vms = VmHost(module.run_command)
+        module.exit_json(**move(vms, "split_migrate", params["name"], target, waiting(params), module.check_mode))
     except RelocationTimeout as error:
         module.fail_json(msg=str(error), last=error.last)
     except SmemvError as error:

@@ -48,7 +48,7 @@ class Play:
 
 
 class Cluster(CliLab):
-    """A lab of four hosts."""
+    """A lab of six hosts."""
 
     def install(self) -> Play:
         """Prepare the hosts."""
@@ -113,6 +113,38 @@ class Cluster(CliLab):
         """The guest's last word on its processors, disks and network cards."""
         text = self.ssh(host, f"cat /var/log/smemv/{name}.console.log")
         return re.findall(r"smemv-guest: (config .*)", text)[-1].strip()
+
+
+    def traffic(self, host: str) -> int:
+        """Bytes that went through the host's network card so far, by the kernel's own count."""
+        (card,) = json.loads(self.ssh(host, "ip -s -j link show eth0"))
+        return sum(card["stats64"][way]["bytes"] for way in ("rx", "tx"))
+
+
+def assert_works_on(cluster: Cluster, host: str) -> None:
+    """The guest goes on there, and never found a wrong page."""
+    before = cluster.console(host, "big")[-1][1]
+    wait_for(lambda: cluster.console(host, "big")[-1][1] > before, what="progress of the guest")
+    assert all(wrong == 0 for _phase, _accesses, wrong in cluster.console(host, "big"))
+
+
+def assert_layout(cluster: Cluster, main: str, sub_hosts=(), limit: int = 0) -> None:
+    """VM big runs on ``main`` with these sub-hosts, and no host holds anything else."""
+    hosts = cluster.module("kvm_hosts:memservers", "host_info")
+    vms = {host: [(vm["name"], vm["state"], vm["adopted"]) for vm in info["vms"]] for host, info in hosts.items()}
+    assert vms == {**dict.fromkeys(hosts, []), main: [("big", "running", True)]}
+    memory = hosts[main]["vms"][0]["memory"]
+    assert (memory["state"], memory["limit"]) == ("split" if sub_hosts else "whole", limit)
+    assert not memory["rebalancing"]
+    assert memory["resident"] + memory["zero"] + sum(host["remote"] for host in memory["sub_hosts"]) == memory["total"]
+    shares = {host["name"]: host["share"] for host in memory["sub_hosts"]}
+    assert set(shares) == set(sub_hosts)
+    assert sum(shares.values()) == (memory["total"] - limit // 16 * 15 if sub_hosts else 0)
+    for host, info in hosts.items():
+        sessions = info["memserver"]["sessions"]
+        assert [session["reserved"] for session in sessions] == ([shares[host]] if host in shares else [])
+        assert info["memserver"]["reserved"] == shares.get(host, 0)
+        assert (info["memserver"]["used"] > 0) == (host in shares)
 
 
 def wait_for(condition, seconds: float = 90, what: str = "it"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One lab of four hosts for all these tests, prepared by site.yml, and a VM on it."""
+"""One lab of six hosts for all these tests, prepared by site.yml, and a VM on it."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def cluster():
-    """Four hosts with QEMU and memservers. The first one builds what is not in the cache yet.
+    """Six hosts with QEMU and memservers. The first one builds what is not in the cache yet.
 
-    With SMEMV_TEST_LAB in the environment that lab of four hosts is used, and stays up.
+    With SMEMV_TEST_LAB in the environment that lab of six hosts is used, and stays up.
     """
     kept = os.environ.get("SMEMV_TEST_LAB")
     cluster = Cluster(kept or f"i{os.getpid()}")
     if not kept:
-        cluster.run("up", "--hosts", "4", "--memory", "3G")
+        cluster.run("up", "--hosts", "6", "--memory", "3G")
     try:
         installed = cluster.install()
         assert installed.code == 0, installed.output

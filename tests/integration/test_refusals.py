@@ -8,7 +8,7 @@ import pytest
 from tests.integration.conftest import REQUEST, clear
 
 REFUSALS = [
-    ({"vm": "small"}, "no host has a VM small (asked: host-1, host-2, host-3, host-4)"),
+    ({"vm": "small"}, "no host has a VM small (asked: host-1, host-2, host-3, host-4, host-5, host-6)"),
     ({"destination_host": "host-9"}, "host-9: no host of that name is in the inventory's group kvm_hosts"),
     ({"sub_hosts": ["host-3", "host-9"]}, "host-9: no host of that name is in the inventory's group memservers"),
     ({"sub_hosts": []}, "sub_hosts names no host"),

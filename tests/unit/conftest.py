@@ -39,6 +39,25 @@ def qemu(tmp_path):
         yield fake
 
 
+class Clock:
+    """Time that passes only while somebody sleeps."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    """A Clock."""
+    return Clock()
+
+
 class Host:
     """A host below a folder: ``vms`` is its VmHost, ``systemd`` its FakeSystemd, run() starts a FakeQemu there."""
 

@@ -66,11 +66,9 @@ def test_a_group_over_its_limit_has_nothing(machine):
     assert machine("0::/\n", files)["available"] == 0
 
 
-def schema(*commands):
-    entities = [{"meta-type": "enum", "name": "query-smemv"}]
-    entities += [{"meta-type": "command", "name": name} for name in commands]
-    greeting = {"QMP": {}}
-    return "\n".join(json.dumps(line) for line in (greeting, {"return": {}}, {"return": entities}, {"return": {}}))
+def commands(*names):
+    listed = {"return": [{"name": name} for name in names]}
+    return "\n".join(json.dumps(line) for line in ({"QMP": {}}, {"return": {}}, listed, {"return": {}}))
 
 
 @pytest.fixture
@@ -84,7 +82,7 @@ def qemu(tmp_path):
         def run_command(words, data=None):
             if words[1] == "--version":
                 return 0, version, ""
-            assert '{"execute": "query-qmp-schema"}' in data
+            assert '{"execute": "query-commands"}' in data
             return code, output, error
 
         return host.qemu(str(path), run_command)
@@ -93,14 +91,14 @@ def qemu(tmp_path):
 
 
 def test_a_qemu_that_can_split(qemu):
-    answer = qemu(schema("quit", "query-smemv"))
+    answer = qemu(commands("quit", "query-smemv"))
     assert answer["smemv"] is True
     assert answer["reason"] is None
     assert answer["version"] == "10.0.13 (smemv-0123456789ab)"
 
 
 def test_a_qemu_that_cannot(qemu):
-    answer = qemu(schema("quit"))
+    answer = qemu(commands("quit"))
     assert answer["smemv"] is False
     assert answer["reason"].endswith("(10.0.13 (smemv-0123456789ab)) has no split migration")
 
@@ -151,3 +149,12 @@ def test_a_memserver_that_is_not_there():
             raise AssertionError
 
     assert host.memserver(Away) == {"running": False, "reason": "no memserver answers"}
+
+
+def test_maintenance_is_a_file_with_the_reason(tmp_path):
+    mark = tmp_path / "maintenance"
+    assert host.maintenance(str(mark)) is None
+    mark.write_text("new disks\n")
+    assert host.maintenance(str(mark)) == "new disks"
+    mark.write_text("")
+    assert host.maintenance(str(mark)) == "no reason is given"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.smemv.kvm.plugins.module_utils.errors import Refused
-from ansible_collections.smemv.kvm.plugins.module_utils.layout import divide, remote_need
+from ansible_collections.smemv.kvm.plugins.module_utils.layout import divide, fits_in_parts, remote_need, reshape
 from ansible_collections.smemv.kvm.plugins.module_utils.sizes import GIB, MIB, PAGE
 from hypothesis import given
 from hypothesis import strategies as st
@@ -70,3 +70,80 @@ def test_a_refusal_says_what_each_host_has():
         ("host-3", f"its memserver has room for 100MiB, {together}"),
         ("host-4", f"its memserver has room for 200MiB, {together}"),
     ]
+
+
+@st.composite
+def reshapes(draw):
+    """(need, shares of those that stay, room of all), in bytes."""
+    room = draw(rooms)
+    stay = draw(st.lists(st.sampled_from(sorted(room)), unique=True))
+    shares = {name: draw(st.integers(min_value=0, max_value=room[name] // PAGE)) * PAGE for name in stay}
+    return draw(pages) * PAGE, shares, room
+
+
+@given(reshapes())
+def test_a_reshaped_layout_fits_exactly_or_is_refused_rightly(case):
+    need, shares, room = case
+    whole = sum(size // PAGE * PAGE for size in room.values())
+    try:
+        planned = reshape(need, shares, room)
+    except Refused as refused:
+        assert need > whole
+        assert {host for host, _reason in refused.reasons} == set(room)
+        return
+    assert need <= whole
+    assert sum(planned.values()) == need
+    assert set(planned) == set(room)
+    for host, share in planned.items():
+        assert share % PAGE == 0
+        assert 0 <= share <= room[host]
+
+
+@given(reshapes())
+def test_what_stays_keeps_its_share_where_new_sub_hosts_have_the_room(case):
+    need, shares, room = case
+    new = [room[name] // PAGE * PAGE for name in room if name not in shares]
+    left = need - sum(shares.values())
+    if (new and len(new) * MIB <= left <= sum(new)) or (not new and left == 0):
+        planned = reshape(need, shares, room)
+        assert {name: planned[name] for name in shares} == shares
+
+
+@given(reshapes())
+def test_no_share_shrinks_while_others_have_to_grow(case):
+    need, shares, room = case
+    whole = sum(size // PAGE * PAGE for size in room.values())
+    if set(shares) == set(room) and sum(shares.values()) <= need <= whole:
+        planned = reshape(need, shares, room)
+        assert all(planned[name] >= share for name, share in shares.items())
+
+
+def test_a_new_sub_host_takes_part_where_nothing_is_wanted_of_it():
+    shares = reshape(GIB, {"host-3": GIB}, {"host-3": 2 * GIB, "host-4": 2 * GIB})
+    assert shares == {"host-3": 512 * MIB, "host-4": 512 * MIB}
+
+
+def test_an_emptied_sub_host_is_taken_over_by_a_new_one():
+    shares = reshape(GIB, {"host-3": 512 * MIB}, {"host-3": 2 * GIB, "host-4": 2 * GIB})
+    assert shares == {"host-3": 512 * MIB, "host-4": 512 * MIB}
+
+
+def test_what_a_new_sub_host_cannot_take_goes_to_those_that_stay():
+    shares = reshape(GIB, {"host-3": 512 * MIB}, {"host-3": 2 * GIB, "host-4": 256 * MIB})
+    assert shares == {"host-3": 768 * MIB, "host-4": 256 * MIB}
+
+
+@given(pages, st.lists(st.integers(min_value=0, max_value=1 << 30).map(lambda count: count * PAGE), min_size=1))
+def test_parts_fit_only_where_there_is_room_and_always_where_each_has_its_own(need_pages, sizes):
+    need = need_pages * PAGE
+    fits = fits_in_parts(need, sizes)
+    if fits:
+        assert need <= sum(sizes)
+    if min(sizes) >= need / len(sizes) + PAGE or max(sizes) >= need:
+        assert fits
+
+
+def test_what_one_refuses_another_takes():
+    assert fits_in_parts(900, [1000 * PAGE, 0])
+    assert fits_in_parts(8 * PAGE, [9 * PAGE, 3 * PAGE])
+    assert not fits_in_parts(8 * PAGE, [7 * PAGE, 3 * PAGE])

@@ -1,0 +1,152 @@
+# -*- coding: utf-8 -*-
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Plans how a host is emptied: where each VM that runs there goes, and each session that it holds. Pure."""
+
+from __future__ import annotations
+
+import copy
+
+from ansible_collections.smemv.kvm.plugins.module_utils import placement, preflight, requirements, whereabouts
+from ansible_collections.smemv.kvm.plugins.module_utils.errors import Refused
+from ansible_collections.smemv.kvm.plugins.module_utils.request import ALL
+from ansible_collections.smemv.kvm.plugins.module_utils.sizes import MIB, format_size
+
+
+def evacuate(host, hosts, kvm_hosts, memservers, vms_too):
+    """The relocations that empty a host, to be done one after another.
+
+    :param host: its name.
+    :param hosts: as for preflight.plan(); of all hosts.
+    :param kvm_hosts, memservers: names of the hosts in these groups of the inventory.
+    :param vms_too: whether the VMs that run there move away; else only the sessions on its memserver do.
+    :returns: [{vm, destination_host, sub_hosts: [name], main_memory: text, hosts: [name]}], requests of
+        preflight.plan() with the hosts that take part. None of them brings anything to the host.
+    :raises Refused: with what keeps each VM from being moved.
+    """
+    if "unreachable" in hosts[host]:
+        raise Refused([(host, "cannot be reached: {}".format(hosts[host]["unreachable"]))])
+    hosts = copy.deepcopy(hosts)
+    if hosts[host]["maintenance"] is None:
+        hosts[host]["maintenance"] = "it is being emptied"
+    inventory = [name for name in hosts if "unreachable" not in hosts[name] and name != host]
+    kvm_hosts = [name for name in inventory if name in kvm_hosts]
+    memservers = [name for name in inventory if name in memservers]
+    requests, reasons = [], []
+    for vm in _involved(host, hosts, vms_too):
+        try:
+            request, plan = _first_possible(list(_requests(vm, host, hosts, kvm_hosts, memservers)), hosts)
+        except Refused as refused:
+            reasons.append((host, f"holds VM {vm} or pages of it, which cannot go elsewhere"))
+            reasons += refused.reasons
+        else:
+            requests.append(dict(request, hosts=_taking_part(vm, plan, hosts)))
+            _account(vm, plan, hosts)
+    if reasons:
+        raise Refused(reasons)
+    return requests
+
+
+def _involved(host, hosts, vms_too):
+    """Names of the VMs that have pages on the host, or run or have left something there."""
+    info = hosts[host]
+    names = {session["name"] for session in info["memserver"].get("sessions", [])}
+    for other in hosts.values():
+        for machine in other.get("vms", []):
+            if host in _sub_hosts(machine):
+                names.add(machine["name"])
+    if vms_too:
+        # A VM that is only defined there needs nothing of the host.
+        names.update(machine["name"] for machine in info["vms"] if machine["state"] != "stopped")
+    return sorted(names)
+
+
+def _sub_hosts(machine):
+    return [sub_host["name"] for sub_host in (machine["memory"] or {}).get("sub_hosts", [])]
+
+
+def _requests(vm, host, hosts, kvm_hosts, memservers):
+    """What may be asked for one VM, best first."""
+    machines = whereabouts.machines(vm, hosts)
+    source = whereabouts.source(vm, machines, hosts)
+    machine = machines[source]
+    recorded = machine["relocation"]
+    if whereabouts.is_moving(machine) and recorded:
+        # Whoever began it was cut off: it goes on to where it was going.
+        sub_hosts = [sub_host["name"] for sub_host in recorded["sub_hosts"]]
+        if host in (recorded["destination_host"], *sub_hosts):
+            raise Refused([(source, f"VM {vm} is on its way there: wait until it has come, or cancel that")])
+        yield _request(vm, recorded["destination_host"], recorded["main_memory"], sub_hosts)
+        return
+    now = placement.current(machine["memory"])
+    stay = [name for name in now["sub_hosts"] if name in memservers and hosts[name]["maintenance"] is None]
+    others = _by_room([name for name in memservers if name not in stay], hosts)
+    if source != host:
+        yield from _with_sub_hosts(vm, source, now["main_memory"], stay, others)
+        return
+    # Sub-hosts of the VM last: one that becomes its main host has pages to give away first.
+    destinations = sorted(kvm_hosts, key=lambda name: (name in stay, -hosts[name]["memory"]["available"], name))
+    for destination in destinations:
+        yield from _with_sub_hosts(vm, destination, now["main_memory"], stay, others)
+    if now["main_memory"] is None:
+        # No host can take it whole. The main host keeps an eighth of what it has free for itself.
+        for destination in destinations:
+            limit = hosts[destination]["memory"]["available"] // 8 * 7 // MIB * MIB
+            yield from _with_sub_hosts(vm, destination, limit, stay, others)
+
+
+def _with_sub_hosts(vm, destination, limit, stay, others):
+    """The VM there with its sub-hosts, and with one more at a time in case these have not the room."""
+    if limit is None:
+        yield _request(vm, destination, None, [])
+        return
+    stay = [name for name in stay if name != destination]
+    others = [name for name in others if name != destination]
+    for more in range(0 if stay else 1, len(others) + 1):
+        yield _request(vm, destination, limit, stay + others[:more])
+
+
+def _by_room(names, hosts):
+    """Those that can take pages, the one with the most room first."""
+    room = {name: requirements.sub_host_room(hosts[name])[1] for name in names}
+    usable = [name for name in names if hosts[name]["maintenance"] is None and room[name] >= MIB]
+    return sorted(usable, key=lambda name: (-room[name], name))
+
+
+def _request(vm, destination, limit, sub_hosts):
+    main_memory = ALL if limit is None else format_size(limit)
+    return {"vm": vm, "destination_host": destination, "main_memory": main_memory, "sub_hosts": sub_hosts}
+
+
+def _first_possible(requests, hosts):
+    """The first request that the preflight does not refuse, with its plan."""
+    reasons = []
+    for request in requests:
+        try:
+            return request, preflight.plan(request, hosts)
+        except Refused as refused:
+            reasons += [reason for reason in refused.reasons if reason not in reasons]
+    raise Refused(reasons)
+
+
+def _taking_part(vm, plan, hosts):
+    """Names of the hosts that the relocation changes anything on."""
+    machine = whereabouts.machines(vm, hosts)[plan["source_host"]]
+    names = {plan["source_host"], plan["destination_host"], *plan["leftovers"], *_sub_hosts(machine)}
+    return sorted(names | {sub_host["name"] for sub_host in plan["sub_hosts"]})
+
+
+def _account(vm, plan, hosts):
+    """Take from the hosts what the plan will take: the next VM is not planned into the same room."""
+    if plan["phase"] == "attach":
+        # It has taken most of it, and what of it cannot be told.
+        return
+    machine = whereabouts.machines(vm, hosts)[plan["source_host"]]
+    if plan["phase"] == "start":
+        size = requirements.resident_size(machine, plan["main_memory"]) + requirements.OVERHEAD
+        hosts[plan["destination_host"]]["memory"]["available"] -= size
+    present = placement.current(machine["memory"])["sub_hosts"]
+    for sub_host in plan["sub_hosts"]:
+        if sub_host["share"] is not None:
+            grown = sub_host["share"] - present.get(sub_host["name"], 0)
+            hosts[sub_host["name"]]["memserver"]["reserved"] += grown

@@ -1,0 +1,85 @@
+# -*- coding: utf-8 -*-
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Primitive 1: the main of a VM moves from this host: begun, attached to, or found done."""
+
+from __future__ import annotations
+
+from ansible_collections.smemv.kvm.plugins.module_utils import placement
+from ansible_collections.smemv.kvm.plugins.module_utils.errors import (
+    HostError,
+    QmpCommandError,
+    RelocationFailed,
+    RelocationTimeout,
+)
+from ansible_collections.smemv.kvm.plugins.module_utils.relocation import Relocation, figures, same_target
+
+# What each operation begins with and leads to: whether the VM is split before, where it has to be the one or the other.
+_SPLIT_BEFORE = {"split_migrate": False, "remigrate": True, "consolidate": None}
+_INSTEAD = {True: "it is whole: split_migrate is for that", False: "it is split already: remigrate is for that"}
+
+
+def move(vms, operation, name, target, waiting, check):
+    """Bring the VM to its target.
+
+    :param vms: a VmHost.
+    :param operation: split_migrate, remigrate or consolidate.
+    :param target: as for Relocation.start(), with destination_host.
+    :param waiting: (timeout, interval) in seconds, or None not to wait.
+    :param check: only say what would be done.
+    :returns: what the modules of these names return.
+    """
+    if vms.config(name) is None:
+        raise HostError(f"there is no VM {name} here")
+    relocation = Relocation(lambda: vms.connect(name), name)
+    with vms.alone(name):
+        last = relocation.observe()
+        recorded = vms.recorded_relocation(name)
+        if last["progress"] in ("under_way", "completed"):
+            if not (recorded and same_target(recorded, target)):
+                raise HostError(f"VM {name} is moving already, elsewhere or by other means")
+            action = "attach" if last["progress"] == "under_way" else None
+        else:
+            action = "migrate"
+            _refuse_state(operation, name, last["memory"])
+        result = {
+            "changed": action is not None,
+            "actions": [action] if action else [],
+            "destination_host": target["destination_host"],
+            "diff": {
+                "before": placement.current(last["memory"]),
+                "after": placement.wanted(target["main_memory"], target["sub_hosts"]),
+            },
+        }
+        if check:
+            return result
+        if action == "migrate":
+            _start(vms, operation, name, relocation, target)
+    if waiting is None:
+        return dict(result, status=relocation.observe()["migration"].get("status"))
+    try:
+        last = relocation.wait(*waiting)
+    except RelocationTimeout:
+        raise
+    except RelocationFailed:
+        vms.forget_relocation(name)
+        raise
+    return dict(result, sub_hosts=last["memory"]["sub_hosts"], **figures(last))
+
+
+def _refuse_state(operation, name, memory):
+    split_before = _SPLIT_BEFORE[operation]
+    if split_before is not None and memory is not None and placement.is_split(memory) != split_before:
+        raise HostError(f"VM {name} is not moved: {_INSTEAD[split_before]}")
+
+
+def _start(vms, operation, name, relocation, target):
+    if target["destination_port"] is None:
+        raise HostError("destination_port is wanted: where the destination waits for the VM")
+    # First the note: a run that is cut off right after the migration began has to find it.
+    vms.record_relocation(name, dict(target, operation=operation))
+    try:
+        relocation.start(target)
+    except QmpCommandError as error:
+        vms.forget_relocation(name)
+        raise HostError(f"VM {name} cannot be moved: {error.description}") from error

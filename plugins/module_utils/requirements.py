@@ -1,0 +1,214 @@
+# -*- coding: utf-8 -*-
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a relocation wants of each host, and what is missing there. Pure: reasons as (host, what is missing)."""
+
+from __future__ import annotations
+
+from ansible_collections.smemv.kvm.plugins.module_utils import layout, placement
+from ansible_collections.smemv.kvm.plugins.module_utils.errors import Refused
+from ansible_collections.smemv.kvm.plugins.module_utils.sizes import MIB, format_size, round_size
+
+MINIMUM = 64 * MIB
+MINIMUM_A_VCPU = 32 * MIB
+# What QEMU itself wants beside the guest's memory.
+OVERHEAD = 64 * MIB
+
+
+def of_source(source, machine, main_memory):
+    """What keeps the VM from being relocated so at all."""
+    name, memory = machine["name"], machine["memory"]
+    if memory is None:
+        return [
+            (
+                source,
+                "VM {} was started by a QEMU without split migration ({}): start it by the one that the role qemu"
+                " installs".format(name, machine["qemu"]["version"]),
+            )
+        ]
+    if memory["state"] not in ("whole", "split"):
+        return [(source, "VM {} is {}".format(name, memory["state"]))]
+    if main_memory is None and not placement.is_split(memory):
+        # An ordinary migration, which QEMU itself judges.
+        return []
+    return [(source, f"VM {name} cannot be split: {reason}") for reason in memory["blocked"]]
+
+
+def of_rest(source, machine):
+    """What keeps a VM from moving while its memory is still on its way."""
+    memory = machine["memory"]
+    if memory and not placement.is_settled(memory):
+        return [
+            (
+                source,
+                "the memory of VM {} is still being rebalanced, {} are left: wait until that is done".format(
+                    machine["name"], round_size(memory["rebalance_remaining"])
+                ),
+            )
+        ]
+    return []
+
+
+def of_destination(destination, info, machine, main_memory):
+    """What the host that is to run the VM has not.
+
+    :param machine: the VM, as the host that runs it now describes it.
+    :param main_memory: bytes that may be resident, or None for all.
+    """
+    if "unreachable" in info:
+        return [(destination, "cannot be reached: {}".format(info["unreachable"]))]
+    name = machine["name"]
+    reasons = [(destination, missing) for missing in _maintenance(info)]
+    if not info["userfaultfd"]["move"]:
+        reasons.append((destination, info["userfaultfd"]["reason"]))
+    if not info["qemu"]["smemv"]:
+        reasons.append((destination, info["qemu"]["reason"]))
+    if machine["config"]["accel"] == "kvm" and not info["kvm"]:
+        reasons.append((destination, f"has no /dev/kvm, which VM {name} runs with"))
+    size = resident_size(machine, main_memory)
+    if info["memory"]["available"] < size + OVERHEAD:
+        reasons.append(
+            (
+                destination,
+                "has {} of memory free, and {} and QEMU itself want {}".format(
+                    round_size(info["memory"]["available"]),
+                    f"main_memory {format_size(size)}" if main_memory else f"all of VM {name} ({format_size(size)})",
+                    round_size(size + OVERHEAD),
+                ),
+            )
+        )
+    for other in info["vms"]:
+        if other["name"] == name and other["adopted"]:
+            reasons.append((destination, "has a VM {} of its own, {}".format(name, other["state"])))
+    return reasons
+
+
+def of_main_host(host, info, machine, main_memory):
+    """What the host that runs the VM already has not, where more of its memory is to be there."""
+    memory = machine["memory"]
+    growth = resident_size(machine, main_memory) - memory["resident"]
+    if growth <= 0 or main_memory == memory["limit"]:
+        return []
+    reasons = [(host, missing) for missing in _maintenance(info)]
+    if info["memory"]["available"] < growth:
+        reasons.append(
+            (
+                host,
+                "has {} of memory free, and VM {} would want {} more there".format(
+                    round_size(info["memory"]["available"]), machine["name"], round_size(growth)
+                ),
+            )
+        )
+    return reasons
+
+
+def resident_size(machine, main_memory):
+    """Bytes of the VM that may be resident on its main host; 0 where its memory cannot be told."""
+    if main_memory is not None:
+        return main_memory
+    return machine["memory"]["total"] if machine["memory"] else 0
+
+
+def of_limit(destination, machine, main_memory):
+    """What is wrong with the limit that is asked for."""
+    name, memory = machine["name"], machine["memory"]
+    minimum = max(MINIMUM, MINIMUM_A_VCPU * machine["config"]["vcpus"])
+    if main_memory < minimum:
+        return [
+            (
+                destination,
+                f"main_memory {format_size(main_memory)} is less than the {format_size(minimum)}"
+                f" that VM {name} can work with",
+            )
+        ]
+    if layout.remote_need(memory["total"], main_memory) == 0 or main_memory >= memory["total"]:
+        return [
+            (
+                destination,
+                "main_memory {} holds all of VM {} ({}): there is nothing to split".format(
+                    format_size(main_memory), name, format_size(memory["total"])
+                ),
+            )
+        ]
+    return []
+
+
+def of_present_sub_hosts(hosts, machine, moves):
+    """What is missing on the sub-hosts that hold pages of the VM now.
+
+    :param moves: whether the VM is to be migrated. While that lasts, these sub-hosts reserve room for all of it:
+        what the source has sent there is kept beside what it still changes.
+    """
+    memory = machine["memory"]
+    if not placement.is_split(memory):
+        return []
+    reasons, room = [], {}
+    for sub_host in memory["sub_hosts"]:
+        name = sub_host["name"]
+        refusal, room[name] = sub_host_room(hosts.get(name, {"unreachable": "it is not in the inventory"}))
+        if refusal:
+            reasons.append((name, refusal))
+        elif not sub_host["connected"]:
+            reasons.append((name, "its memserver does not answer VM {}, which has pages there".format(machine["name"])))
+    if reasons or not moves:
+        return reasons
+    extra = memory["total"] - sum(sub_host["share"] for sub_host in memory["sub_hosts"])
+    if layout.fits_in_parts(extra, list(room.values())):
+        return []
+    wanted = (
+        f"while VM {machine['name']} moves {round_size(extra)} more are wanted of its present sub-hosts together, in"
+        f" about equal parts; they have {round_size(sum(room.values()))}"
+    )
+    return [(name, f"its memserver has room for {round_size(size)} more, and {wanted}") for name, size in room.items()]
+
+
+def shares(names, hosts, machine, main_memory):
+    """How much of the VM each sub-host is to hold.
+
+    :param names: of the sub-hosts that are asked for.
+    :returns: {name: bytes}.
+    :raises Refused: with what is missing on each.
+    """
+    memory = machine["memory"]
+    present = {host["name"]: host for host in memory["sub_hosts"]} if placement.is_split(memory) else {}
+    reasons, room = [], {}
+    for name in names:
+        refusal, free = sub_host_room(hosts[name])
+        refusals = [refusal] if refusal else _maintenance(hosts[name])
+        if not refusals and name not in present and free < MIB:
+            refusals = [_full(hosts[name])]
+        reasons += [(name, missing) for missing in refusals]
+        room[name] = free + (max(present[name]["share"], present[name]["remote"]) if name in present else 0)
+    if reasons:
+        raise Refused(reasons)
+    need = layout.remote_need(memory["total"], main_memory)
+    stay = {host["name"]: host["share"] for host in placement.staying(memory) if host["name"] in present}
+    planned = layout.reshape(need, {name: share for name, share in stay.items() if name in room}, room)
+    idle = [name for name in names if not planned[name]]
+    if idle:
+        raise Refused((name, "would hold nothing of VM {}: leave it out".format(machine["name"])) for name in idle)
+    return planned
+
+
+def sub_host_room(info):
+    """(why it cannot be a sub-host or None, bytes that it has room for)."""
+    if "unreachable" in info:
+        return "cannot be reached: {}".format(info["unreachable"]), 0
+    memserver = info["memserver"]
+    if not memserver["running"]:
+        return "its memserver is not running: {}".format(memserver["reason"]), 0
+    reserved = memserver["reserved"] - memserver["used"]
+    return None, max(0, min(memserver["capacity"] - memserver["reserved"], info["memory"]["available"] - reserved))
+
+
+def _full(info):
+    return "its memserver has no room left: {} of {} are reserved, and the host has {} of memory free".format(
+        round_size(info["memserver"]["reserved"]),
+        round_size(info["memserver"]["capacity"]),
+        round_size(info["memory"]["available"]),
+    )
+
+
+def _maintenance(info):
+    reason = info["maintenance"]
+    return [] if reason is None else [f"is in maintenance: {reason}"]

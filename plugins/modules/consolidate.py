@@ -1,0 +1,110 @@
+#!/usr/bin/python
+# -*- coding: utf-8 -*-
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: consolidate
+short_description: Move a virtual machine to one host that holds all of its memory
+version_added: 0.1.0
+author:
+  - The S-memV maintainers (@smemv)
+description:
+  - After the switch-over the destination pulls what is on sub-hosts straight from them, and lets them go.
+    M(smemv.kvm.rebalance) on the destination waits for that.
+  - A VM that is whole already moves by an ordinary migration.
+  - Where the VM is to stay on its main host, M(smemv.kvm.rebalance) alone pulls its memory in.
+  - Runs on the host that the VM leaves. The destination waits for it already, by M(smemv.kvm.vm_incoming).
+  - Run again while this very migration is under way, it attaches to it; when it is done, it changes nothing.
+  - The role P(smemv.kvm.relocate#role) does all that belongs to it on the other hosts.
+extends_documentation_fragment:
+  - smemv.kvm.attributes
+  - smemv.kvm.relocation
+  - smemv.kvm.relocation.move
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+seealso:
+  - module: smemv.kvm.rebalance
+  - module: smemv.kvm.relocation_cancel
+"""
+
+EXAMPLES = r"""
+- name: Bring a VM back onto one host
+  smemv.kvm.consolidate:
+    name: big
+    destination_host: host-1
+    destination_address: 198.18.0.1
+    destination_port: "{{ incoming.port }}"
+"""
+
+RETURN = r"""
+actions:
+  description: What was done, or would be in check mode, in words.
+  returned: always
+  type: list
+  elements: str
+  sample: [migrate]
+destination_host:
+  description: The host that runs the VM now, or is about to.
+  returned: always
+  type: str
+status:
+  description: The migration's status, as QEMU names it.
+  returned: except in check mode
+  type: str
+duration:
+  description: Seconds that the migration took.
+  returned: when it is done
+  type: float
+downtime_ms:
+  description: Milliseconds that the VM paused.
+  returned: when it is done
+  type: int
+transferred:
+  description: Bytes of memory that were sent to the destination.
+  returned: when it is done
+  type: int
+sub_hosts:
+  description: What was sent to each sub-host, as QMP's C(query-smemv) tells it.
+  returned: when it is done
+  type: list
+  elements: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.smemv.kvm.plugins.module_utils.arguments import MOVE, waiting
+from ansible_collections.smemv.kvm.plugins.module_utils.errors import RelocationTimeout, SmemvError
+from ansible_collections.smemv.kvm.plugins.module_utils.move import move
+from ansible_collections.smemv.kvm.plugins.module_utils.sizes import parse_size
+from ansible_collections.smemv.kvm.plugins.module_utils.vm_host import VmHost
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec=MOVE,
+        supports_check_mode=True,
+    )
+    params = module.params
+    keys = ("destination_host", "destination_address", "destination_port", "max_downtime")
+    try:
+        target = {key: params[key] for key in keys}
+        target.update(main_memory=None, sub_hosts=[])
+        target["bandwidth"] = parse_size(params["bandwidth"], "bandwidth")
+        vms = VmHost(module.run_command)
+        module.exit_json(**move(vms, "consolidate", params["name"], target, waiting(params), module.check_mode))
+    except RelocationTimeout as error:
+        module.fail_json(msg=str(error), last=error.last)
+    except SmemvError as error:
+        module.fail_json(msg=str(error))
+
+
+if __name__ == "__main__":
+    main()
