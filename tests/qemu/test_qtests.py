@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import subprocess
@@ -37,7 +38,8 @@ def outcomes(build: Path) -> tuple[bool, dict[str, str]]:
     """Run all tests with the binary in a build folder: whether all passed, and what became of each (ok, not ok)."""
     tests = [line for line in start(build, "-l").communicate(timeout=60)[0].splitlines() if line.startswith("/")]
     assert tests
-    shards = [start(build, *(word for test in tests[first::SHARDS] for word in ("-p", test))) for first in range(SHARDS)]
+    words = [["-p", test] for test in tests]
+    shards = [start(build, *itertools.chain(*words[first::SHARDS])) for first in range(SHARDS)]
     results: dict[str, str] = {}
     for shard in shards:
         output = shard.communicate(timeout=TIMEOUT)[0]
