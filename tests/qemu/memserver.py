@@ -22,14 +22,26 @@ class Memserver:
     """A running memserver; a context manager that ends it. Its control socket and log are in folder."""
 
     def __init__(
-        self, binary: Path, folder: Path, capacity: int, port: int | None = None, options: Sequence[object] = ()
+        self,
+        binary: Path,
+        folder: Path,
+        capacity: int,
+        port: int | None = None,
+        options: Sequence[object] = (),
+        *,
+        address: str = HOST,
+        prefix: Sequence[str] = (),
     ) -> None:
-        """capacity is in bytes; without a port a free one is taken; options are further ones of the memserver."""
+        """capacity is in bytes; without a port a free one is taken; options are further ones of the memserver.
+
+        prefix is a command to run it by.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         self.name = folder.name
         self.port = port or free_port()
         self._control = str(folder / "control.sock")
-        command = [binary, "--listen", f"{HOST}:{self.port}", "--control", self._control]
+        self._address = address
+        command = [*prefix, str(binary), "--listen", f"{address}:{self.port}", "--control", self._control]
         command += ["--capacity", str(capacity), *map(str, options)]
         with open(folder / "log", "wb") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -68,7 +80,7 @@ class Memserver:
 
     def sub_host(self, share: int) -> dict[str, Any]:
         """This memserver as smemv-set-target wants it, with that many bytes reserved."""
-        return {"name": self.name, "host": HOST, "port": self.port, "share": share}
+        return {"name": self.name, "host": self._address, "port": self.port, "share": share}
 
 
 def free_port() -> int:

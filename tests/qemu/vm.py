@@ -159,9 +159,9 @@ class Vm:
         states = [{"capability": name, "state": True} for name in names]
         self.qmp("migrate-set-capabilities", capabilities=states)
 
-    def listen(self) -> str:
-        """Make a VM that was started with incoming=True listen on a free port of loopback; returns the URI."""
-        self.qmp("migrate-incoming", uri="tcp:127.0.0.1:0")
+    def listen(self, address: str = "127.0.0.1") -> str:
+        """Make a VM that was started with incoming=True listen on a free port of that address; returns the URI."""
+        self.qmp("migrate-incoming", uri=f"tcp:{address}:0")
         (address,) = self.qmp("query-migrate")["socket-address"]
         return f"tcp:{address['host']}:{address['port']}"
 
@@ -177,10 +177,15 @@ class Vm:
                 raise VmError(f"the migration has not ended after {timeout} s: {state}")
             time.sleep(POLL)
 
-    def migrate_to(self, destination: Vm, timeout: float = 120, **parameters: Any) -> dict[str, Any]:
-        """Migrate to a VM started with incoming=True; returns query-migrate. Raises VmError if it does not complete."""
+    def migrate_to(
+        self, destination: Vm, timeout: float = 120, address: str = "127.0.0.1", **parameters: Any
+    ) -> dict[str, Any]:
+        """Migrate to a VM started with incoming=True; returns query-migrate. Raises VmError if it does not complete.
+
+        address is where the destination listens.
+        """
         self.qmp("migrate-set-parameters", **{"max_bandwidth": 0, **parameters})
-        self.qmp("migrate", uri=destination.listen())
+        self.qmp("migrate", uri=destination.listen(address))
         state = self.wait_for_migration(timeout)
         if state["status"] != "completed":
             raise VmError(f"migration: {state}; source: {self.log()}; destination: {destination.log()}")
@@ -206,16 +211,17 @@ def start(
     vcpus: int = 1,
     incoming: bool = False,
     devices: Sequence[str] = (),
+    prefix: Sequence[str] = (),
     timeout: float = 60,
 ) -> Vm:
     """Start a VM with its files (console, stderr, qmp.sock) in folder, whose path is short enough for a socket.
 
-    memory is what -m takes; accel tcg or kvm; devices are further options of QEMU. A VM with incoming=True waits for
-    listen(). timeout is for the QMP socket and each answer, in seconds.
+    memory is what -m takes; accel tcg or kvm; devices are further options of QEMU, prefix a command to run it by. A VM
+    with incoming=True waits for listen(). timeout is for the QMP socket and each answer, in seconds.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    command = [str(binary), "-nodefaults", "-no-user-config", "-display", "none", "-machine", MACHINE, "-accel", accel]
-    command += ["-m", memory, "-smp", str(vcpus), *guest.options]
+    command = [*prefix, str(binary), "-nodefaults", "-no-user-config", "-display", "none", "-machine", MACHINE]
+    command += ["-accel", accel, "-m", memory, "-smp", str(vcpus), *guest.options]
     command += ["-serial", f"file:{folder}/console", "-qmp", f"unix:{folder}/qmp.sock,server=on,wait=off"]
     command += [*devices, *(["-incoming", "defer"] if incoming else [])]
     with open(folder / "stderr", "wb") as stderr:

@@ -250,6 +250,7 @@ static void finish_round(SmemvEvictor *e, size_t n)
     }
     smemv_staging_release(&p->staging, n);
     qemu_cond_broadcast(&p->room);
+    qemu_cond_broadcast(&p->quiet);
 }
 
 /*
@@ -398,9 +399,19 @@ bool smemv_evictor_drops(SmemvEvictor *e, unsigned i, uint64_t page,
            has_pages(e->rounds[i].drops, page, n);
 }
 
-bool smemv_evictor_drops_any(SmemvEvictor *e, unsigned i)
+bool smemv_evictor_drops_from(SmemvEvictor *e, unsigned i)
 {
     return e->rounds[i].drops->len;
+}
+
+bool smemv_evictor_drops_any(SmemvEvictor *e)
+{
+    for (unsigned i = 0; i < e->p->session->n_peers; i++) {
+        if (smemv_evictor_drops_from(e, i)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void smemv_evictor_flush(SmemvEvictor *e)

@@ -30,8 +30,9 @@ bool smemv_evictor_drops(SmemvEvictor *e, unsigned i, uint64_t page,
                          unsigned n);
 void smemv_evictor_flush(SmemvEvictor *e);
 
-/* Whether any drops are under way to peer @i. Wants the pager's lock. */
-bool smemv_evictor_drops_any(SmemvEvictor *e, unsigned i);
+/* Whether drops are under way to peer @i, or to any; these want it as well. */
+bool smemv_evictor_drops_from(SmemvEvictor *e, unsigned i);
+bool smemv_evictor_drops_any(SmemvEvictor *e);
 
 /* Wait until the thread has seen that the pager stops. */
 void smemv_evictor_join(SmemvEvictor *e);

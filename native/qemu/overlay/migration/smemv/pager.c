@@ -8,6 +8,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include "qemu/lockable.h"
+#include "qemu/timer.h"
 #include "qemu/userfaultfd.h"
 #include "exec/memory.h"
 #include "migration/misc.h"
@@ -541,7 +542,8 @@ bool smemv_pager_begin_migration(SmemvPager *p, uint64_t limit, Error **errp)
     p->keeps = true;
     p->limit = MIN(p->limit, limit);
     smemv_evictor_flush(p->evictor);
-    while (smemv_pager_held(p) > p->limit || p->n_drops || p->evicting) {
+    while (smemv_pager_held(p) > p->limit || p->n_drops ||
+           smemv_evictor_drops_any(p->evictor)) {
         if (!migration_is_running()) {
             error_setg(errp, "the migration was cancelled");
             return false;
@@ -553,11 +555,15 @@ bool smemv_pager_begin_migration(SmemvPager *p, uint64_t limit, Error **errp)
 
 bool smemv_pager_pause(SmemvPager *p, Error **errp)
 {
+    int64_t deadline = qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + PAUSE_MS;
+    int64_t left = PAUSE_MS;
+
     QEMU_LOCK_GUARD(&p->lock);
     p->may_evict = false;
     qemu_cond_broadcast(&p->room);
-    if (p->evicting) {
-        qemu_cond_timedwait(&p->quiet, &p->lock, PAUSE_MS);
+    while (p->evicting && left > 0) {
+        qemu_cond_timedwait(&p->quiet, &p->lock, left);
+        left = deadline - qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
     }
     if (p->evicting) {
         error_setg(errp, "a memserver does not answer: pages are on their way "

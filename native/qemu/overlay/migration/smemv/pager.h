@@ -45,7 +45,7 @@ typedef struct SmemvPager {
     QemuMutex lock;              /* guards what follows */
     QemuCond room;               /* memory was freed */
     QemuCond work;               /* the evictor has something to do */
-    QemuCond quiet;              /* the evictor has ended a run of rounds */
+    QemuCond quiet;              /* the evictor has ended a round */
     bool claimed;                /* this process holds the session */
     bool may_evict;
     bool evicting;               /* the evictor is at work */

@@ -216,7 +216,7 @@ static bool give_up(SmemvRebalance *r, unsigned i)
 
     QEMU_LOCK_GUARD(&p->lock);
     while (!halted(r) && !peer->remote &&
-           (peer->busy || smemv_evictor_drops_any(p->evictor, i))) {
+           (peer->busy || smemv_evictor_drops_from(p->evictor, i))) {
         qemu_cond_timedwait(&p->quiet, &p->lock, SETTLE_MS);
     }
     if (!halted(r) && !peer->remote) {

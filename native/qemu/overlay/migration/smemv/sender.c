@@ -9,8 +9,11 @@
 #include "page-map.h"
 #include "sender.h"
 
-/* Batches that can wait to be sent: 4 MiB a sub-host. */
-#define N_BATCHES 16
+/*
+ * Batches that can wait to be sent: 2 MiB a sub-host. What is under way at the
+ * switch-over is waited for while the VM is paused.
+ */
+#define N_BATCHES 8
 
 /* Batches sent whose acknowledgements are not awaited yet. */
 #define N_UNACKNOWLEDGED 8
@@ -30,6 +33,7 @@ struct SmemvSender {
     uint64_t filled;             /* batches given to the thread */
     uint64_t sent;               /* of these, written to the connection */
     uint64_t acknowledged;       /* of these, stored by the memserver */
+    uint64_t backlog;            /* pages in batches given and not stored */
     bool stop;
     Error *err;
 
@@ -40,6 +44,7 @@ static void *sender_thread(void *opaque)
 {
     SmemvSender *s = opaque;
     size_t requests[N_UNACKNOWLEDGED] = { 0 };
+    size_t pages[N_UNACKNOWLEDGED] = { 0 };
     Error *err = NULL;
     int ret = 0;
 
@@ -55,7 +60,10 @@ static void *sender_thread(void *opaque)
             qemu_mutex_unlock(&s->lock);
             ret = smemv_conn_await(&s->conn, n, &err);
             qemu_mutex_lock(&s->lock);
-            s->acknowledged += !ret;
+            if (!ret) {
+                s->backlog -= pages[s->acknowledged % N_UNACKNOWLEDGED];
+                s->acknowledged++;
+            }
             qemu_cond_broadcast(&s->changed);
         } else {
             SmemvBatch *b = &s->batches[s->sent % N_BATCHES];
@@ -65,6 +73,7 @@ static void *sender_thread(void *opaque)
             *n = 0;
             ret = smemv_conn_send_puts(&s->conn, b->puts, b->n, n, &err);
             qemu_mutex_lock(&s->lock);
+            pages[s->sent % N_UNACKNOWLEDGED] = b->n;
             b->n = 0;
             s->sent += !ret;
             qemu_cond_broadcast(&s->changed);
@@ -139,9 +148,16 @@ void smemv_sender_flush(SmemvSender *s)
     QEMU_LOCK_GUARD(&s->lock);
     if (s->filled - s->sent < N_BATCHES &&
         s->batches[s->filled % N_BATCHES].n) {
+        s->backlog += s->batches[s->filled % N_BATCHES].n;
         s->filled++;
         qemu_cond_broadcast(&s->changed);
     }
+}
+
+uint64_t smemv_sender_backlog(SmemvSender *s)
+{
+    QEMU_LOCK_GUARD(&s->lock);
+    return s->backlog * SMEMV_PAGE_SIZE;
 }
 
 bool smemv_sender_barrier(SmemvSender *s, Error **errp)

@@ -25,6 +25,9 @@ bool smemv_sender_put(SmemvSender *s, uint64_t page, const void *data,
 /* Send what has been gathered; do not wait. */
 void smemv_sender_flush(SmemvSender *s);
 
+/* Bytes of pages that were given to it and are not acknowledged. */
+uint64_t smemv_sender_backlog(SmemvSender *s);
+
 /* Wait until everything sent is acknowledged. */
 bool smemv_sender_barrier(SmemvSender *s, Error **errp);
 

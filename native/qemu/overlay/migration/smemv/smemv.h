@@ -54,6 +54,8 @@ SmemvSession *smemv_save_session(void);
 bool smemv_save_is_active(void *opaque);
 int smemv_save_prepare(void *opaque, Error **errp);
 int smemv_save_setup(QEMUFile *f, void *opaque, Error **errp);
+void smemv_save_pending(void *opaque, uint64_t *must_precopy,
+                        uint64_t *can_postcopy);
 int smemv_save_iterate(QEMUFile *f, void *opaque);
 int smemv_save_complete(QEMUFile *f, void *opaque);
 void smemv_save_cleanup(void *opaque);

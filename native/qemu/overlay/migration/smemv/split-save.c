@@ -331,6 +331,14 @@ static void put_runs(QEMUFile *f)
     g_array_set_size(save.runs, 0);
 }
 
+void smemv_save_pending(void *opaque, uint64_t *must_precopy,
+                        uint64_t *can_postcopy)
+{
+    for (unsigned i = 0; save.senders && i < save.session->n_peers; i++) {
+        *must_precopy += smemv_sender_backlog(save.senders[i]);
+    }
+}
+
 int smemv_save_iterate(QEMUFile *f, void *opaque)
 {
     if (save.leaving) {
