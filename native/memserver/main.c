@@ -19,6 +19,7 @@
 #include "connection.h"
 #include "listen.h"
 #include "log.h"
+#include "memory.h"
 #include "options.h"
 #include "server.h"
 #include "store.h"
@@ -222,7 +223,8 @@ int main(int argc, char **argv)
 
     options_parse(&options, argc, argv);
     signals = take_signals();
-    if (!open_sockets(&listeners, &options) || !isolate()) {
+    if (!memory_is_possible(options.memory, options.capacity) ||
+        !open_sockets(&listeners, &options) || !isolate()) {
         return 1;
     }
     connections = connections_possible(&options);
@@ -233,7 +235,8 @@ int main(int argc, char **argv)
 
     workers = calloc(options.workers, sizeof(*workers));
     registry_init(&server.registry, options.capacity,
-                  sessions_possible(&options), options.workers);
+                  sessions_possible(&options), options.workers,
+                  options.memory);
     peers_init(&server.peers, connections, options.max_connections_per_peer);
     if (!store_take(&server.registry)) {
         return 1;

@@ -15,6 +15,7 @@ struct options {
     unsigned listen_count;
     const char *control; /* or NULL */
     uint64_t capacity;   /* pages */
+    unsigned memory;     /* as enum memory_kind */
     unsigned workers;
     unsigned max_sessions;
     unsigned max_connections;

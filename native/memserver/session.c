@@ -57,7 +57,8 @@ static struct session *allocate(unsigned workers)
 }
 
 struct session *session_new(const struct smemv_wire_open *open,
-                            uint64_t max_pages, unsigned workers)
+                            uint64_t max_pages, unsigned workers,
+                            unsigned memory)
 {
     struct session *session = allocate(workers);
 
@@ -67,7 +68,7 @@ struct session *session_new(const struct smemv_wire_open *open,
     if (radix_init(&session->index, index_limit(open->reserve))) {
         goto no_index;
     }
-    if (pool_init(&session->pool, max_pages + session->spare)) {
+    if (pool_init(&session->pool, max_pages + session->spare, memory)) {
         goto no_pool;
     }
     session->record_fd = record_create(open, session->pool.fd,
@@ -213,7 +214,8 @@ static bool has_inode(int fd, uint64_t inode)
 }
 
 static const char *restore(struct session *session, int record_fd,
-                           const int fds[2], uint64_t max_pages)
+                           const int fds[2], uint64_t max_pages,
+                           unsigned memory)
 {
     const char *wrong = record_find(record_fd, &session->record);
     unsigned pages;
@@ -232,8 +234,9 @@ static const char *restore(struct session *session, int record_fd,
     if (max_pages < session->record->reserve) {
         max_pages = session->record->reserve;
     }
-    if (pool_restore(&session->pool, fds[pages], max_pages + session->spare)) {
-        return "its pages cannot be mapped";
+    if (pool_restore(&session->pool, fds[pages], max_pages + session->spare,
+                     memory)) {
+        return "its pages cannot be mapped, or not be locked";
     }
     wrong = restore_pages(session, fds[!pages]);
     if (wrong) {
@@ -244,7 +247,7 @@ static const char *restore(struct session *session, int record_fd,
 
 struct session *session_restore(int record_fd, const int fds[2],
                                 uint64_t max_pages, unsigned workers,
-                                const char **wrong)
+                                unsigned memory, const char **wrong)
 {
     struct session *session = allocate(workers);
 
@@ -252,7 +255,7 @@ struct session *session_restore(int record_fd, const int fds[2],
         *wrong = "there is no memory for it";
         return NULL;
     }
-    *wrong = restore(session, record_fd, fds, max_pages);
+    *wrong = restore(session, record_fd, fds, max_pages, memory);
     if (*wrong) {
         session_free(session);
         return NULL;

@@ -52,10 +52,11 @@ struct attachment {
 
 /*
  * Makes a session as @open says, without its memory yet. @workers: PUTs that
- * may be worked on at once. NULL: no memory.
+ * may be worked on at once. @memory: as enum memory_kind. NULL: no memory.
  */
 struct session *session_new(const struct smemv_wire_open *open,
-                            uint64_t max_pages, unsigned workers);
+                            uint64_t max_pages, unsigned workers,
+                            unsigned memory);
 void session_free(struct session *session);
 
 /*
@@ -71,7 +72,7 @@ struct verdict session_commit(struct session *session);
  */
 struct session *session_restore(int record_fd, const int fds[2],
                                 uint64_t max_pages, unsigned workers,
-                                const char **wrong);
+                                unsigned memory, const char **wrong);
 
 /* Is it the session's token? Takes as long whatever it is. */
 bool session_token_is(const struct session *session,

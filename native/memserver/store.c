@@ -135,7 +135,7 @@ static bool take(struct registry *registry, struct kept *kept)
     }
     session = session_restore(
         kept->fds[i], (int[]){ kept->fds[!i], kept->fds[i == 2 ? 1 : 2] },
-        registry->capacity, registry->workers, &wrong);
+        registry->capacity, registry->workers, registry->memory, &wrong);
     if (!session) {
         return refuse(kept->name, wrong);
     }

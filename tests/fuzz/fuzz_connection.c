@@ -248,7 +248,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (!size) {
         return 0;
     }
-    registry_init(&server.registry, CAPACITY, 4, 1);
+    registry_init(&server.registry, CAPACITY, 4, 1, 0);
     answers_size = 0;
     fd = connect_worker(data[0] & 1);
     send_beginning(fd, data[0] & 2);
