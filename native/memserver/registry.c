@@ -9,6 +9,7 @@
  */
 #include "registry.h"
 
+#include "lifetime.h"
 #include "log.h"
 
 #include <inttypes.h>

@@ -13,7 +13,7 @@
  */
 #include "check.h"
 
-#include "session.h"
+#include "lifetime.h"
 
 #include <signal.h>
 #include <stdbool.h>
