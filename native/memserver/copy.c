@@ -40,7 +40,7 @@ static const char *make_link(struct connection *c,
     if (refused) {
         return refused;
     }
-    c->link = link_new(target);
+    c->link = link_new(target, c->worker->server->stop);
     if (!c->link) {
         peers_leave(&c->worker->server->peers, c->peer);
         return "no memory";

@@ -14,13 +14,17 @@
 struct link {
     struct smemv_wire_copy target;
     int fd;
+    int stop; /* waiting ends when there is something to read from it */
     uint32_t tag;     /* of the last request */
     int64_t deadline; /* of what is under way; ms, as CLOCK_MONOTONIC */
     char reason[SMEMV_WIRE_TEXT_SIZE]; /* why the last call failed */
 };
 
-/* A link that leads to @target, without a connection yet. NULL: no memory. */
-struct link *link_new(const struct smemv_wire_copy *target);
+/*
+ * A link that leads to @target, without a connection yet. @stop: an eventfd
+ * that ends all waiting. NULL: no memory.
+ */
+struct link *link_new(const struct smemv_wire_copy *target, int stop);
 
 /* Closes and frees it; NULL is none. */
 void link_free(struct link *link);

@@ -32,6 +32,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -241,7 +242,8 @@ int main(int argc, char **argv)
     if (!store_take(&server.registry)) {
         return 1;
     }
-    if (signals < 0 || !workers ||
+    server.stop = eventfd(0, EFD_CLOEXEC);
+    if (signals < 0 || !workers || server.stop < 0 ||
         jobs_start(&server.jobs, SERVER_JOBS) ||
         jobs_start(&server.copies, SERVER_COPIES)) {
         log_line(LOG_ERR, "cannot start: %s", strerror(errno));
@@ -268,7 +270,9 @@ int main(int argc, char **argv)
         unlink(options.control);
     }
     jobs_stop(&server.jobs);
+    eventfd_write(server.stop, 1);
     jobs_stop(&server.copies);
+    close(server.stop);
     for (unsigned i = 0; i < options.workers; i++) {
         worker_stop(&workers[i]);
     }

@@ -18,6 +18,7 @@ struct server {
     struct registry registry;
     struct jobs jobs;   /* OPEN, RESERVE, CLOSE */
     struct jobs copies; /* COPY */
+    int stop; /* an eventfd that ends the waiting of copies */
     struct peers peers;
 };
 

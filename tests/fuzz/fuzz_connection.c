@@ -107,6 +107,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     (void)argc;
     (void)argv;
     peers_init(&server.peers, 16, 16);
+    server.stop = -1;
     insist(jobs_start(&server.jobs, 1) == 0);
     insist(jobs_start(&server.copies, 1) == 0);
     insist(worker_start(&worker, &server) == 0);
