@@ -41,7 +41,8 @@ static const char *make_link(struct connection *c,
         return refused;
     }
     c->link = link_new(target, c->worker->server->tls.folder
-                                   ? &c->worker->server->tls : NULL);
+                                   ? &c->worker->server->tls : NULL,
+                       c->worker->server->stop);
     if (!c->link) {
         peers_leave(&c->worker->server->peers, c->peer);
         return "no memory";

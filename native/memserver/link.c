@@ -32,13 +32,13 @@ static int64_t now(void)
 }
 
 struct link *link_new(const struct smemv_wire_copy *target,
-                      struct tls *identity)
+                      struct tls *identity, int stop)
 {
     struct link *link = malloc(sizeof(*link));
 
     if (link) {
         *link = (struct link){ .target = *target, .identity = identity,
-                               .fd = -1 };
+                               .fd = -1, .stop = stop };
     }
     return link;
 }
@@ -82,16 +82,20 @@ static bool fail(struct link *link, const char *format, ...)
 /* Waits until the socket has one of @events, or an error. */
 static bool wait_for(struct link *link, short events)
 {
-    struct pollfd poll_fd = { .fd = link->fd, .events = events };
+    struct pollfd fds[] = { { .fd = link->fd, .events = events },
+                            { .fd = link->stop, .events = POLLIN } };
     int64_t left = link->deadline - now();
     int ready;
 
     do {
-        ready = left > 0 ? poll(&poll_fd, 1, (int)left) : 0;
+        ready = left > 0 ? poll(fds, 2, (int)left) : 0;
         left = link->deadline - now();
     } while (ready < 0 && errno == EINTR);
     if (ready < 0) {
         return fail(link, "%s", strerror(errno));
+    }
+    if (fds[1].revents) {
+        return fail(link, "this memserver is stopping");
     }
     if (ready == 0) {
         return fail(link, "not done within %d seconds", LINK_TIME);

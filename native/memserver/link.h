@@ -17,6 +17,7 @@ struct link {
     struct tls *identity; /* NULL: plain TCP */
     int fd;
     struct tls_session *tls; /* NULL: none yet, or plain TCP */
+    int stop; /* waiting ends when there is something to read from it */
     uint32_t tag;     /* of the last request */
     int64_t deadline; /* of what is under way; ms, as CLOCK_MONOTONIC */
     char reason[SMEMV_WIRE_TEXT_SIZE]; /* why the last call failed */
@@ -24,10 +25,11 @@ struct link {
 
 /*
  * A link that leads to @target, without a connection yet: over TLS, with
- * @identity, or over plain TCP where that is NULL. NULL: no memory.
+ * @identity, or over plain TCP where that is NULL. @stop: an eventfd that ends
+ * all waiting. NULL: no memory.
  */
 struct link *link_new(const struct smemv_wire_copy *target,
-                      struct tls *identity);
+                      struct tls *identity, int stop);
 
 /* Closes and frees it; NULL is none. */
 void link_free(struct link *link);

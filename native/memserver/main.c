@@ -25,6 +25,7 @@
 #include "exporter.h"
 #include "listen.h"
 #include "log.h"
+#include "memory.h"
 #include "options.h"
 #include "server.h"
 #include "store.h"
@@ -39,6 +40,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -311,7 +313,9 @@ static void stop_threads(struct server *server, struct exporter *exporter,
         exporter_stop(exporter);
     }
     jobs_stop(&server->jobs);
+    eventfd_write(server->stop, 1);
     jobs_stop(&server->copies);
+    close(server->stop);
     jobs_stop(&server->handshakes);
     for (unsigned i = 0; i < server->registry.workers; i++) {
         worker_stop(&server->workers[i]);
@@ -331,7 +335,8 @@ int main(int argc, char **argv)
 
     options_parse(&options, argc, argv);
     signals = take_signals();
-    if (!open_sockets(&listeners, &options)) {
+    if (!memory_is_possible(options.memory, options.capacity) ||
+        !open_sockets(&listeners, &options)) {
         return 1;
     }
     if (options.metrics) {
@@ -354,12 +359,14 @@ int main(int argc, char **argv)
 
     server.workers = aligned_alloc(alignof(struct worker),
                                    options.workers * sizeof(struct worker));
-    if (signals < 0 || !server.workers) {
+    server.stop = eventfd(0, EFD_CLOEXEC);
+    if (signals < 0 || !server.workers || server.stop < 0) {
         log_line(LOG_ERR, "cannot start: %s", strerror(errno));
         return 1;
     }
     registry_init(&server.registry, options.capacity,
-                  sessions_possible(&options), options.workers);
+                  sessions_possible(&options), options.workers,
+                  options.memory);
     peers_init(&server.peers, connections, options.max_connections_per_peer);
     if (!store_take(&server.registry)) {
         return 1;

@@ -6,6 +6,7 @@
 #include "options.h"
 
 #include "../wire/smemv-wire.h"
+#include "memory.h"
 #include "version.h"
 
 #include <errno.h>
@@ -37,6 +38,8 @@ static const char help[] =
     "  --metrics ADDRESS:PORT or PATH  serve metrics there over HTTP, on loopback\n"
     "                          or a local socket for root only\n"
     "  --capacity BYTES        memory that sessions may reserve in all\n"
+    "  --lock                  lock pages, so that none is swapped out\n"
+    "  --huge-pages            keep pages in huge pages of 2 MiB\n"
     "  --workers N             threads that serve (default: one a processor,\n"
     "                          at least 4)\n"
     "  --max-sessions N        (default 256)\n"
@@ -79,8 +82,8 @@ static unsigned default_workers(void)
 
 void options_parse(struct options *options, int argc, char **argv)
 {
-    enum { LISTEN, TLS, PEERS, PLAIN, CONTROL, METRICS, CAPACITY, WORKERS, SESSIONS, CONNECTIONS, PER_PEER,
-           HELP, VERSION };
+    enum { LISTEN, TLS, PEERS, PLAIN, CONTROL, METRICS, CAPACITY, LOCK, HUGE,
+           WORKERS, SESSIONS, CONNECTIONS, PER_PEER, HELP, VERSION };
     static const struct option names[] = {
         [LISTEN] = { "listen", required_argument, NULL, LISTEN },
         [TLS] = { "tls", required_argument, NULL, TLS },
@@ -89,6 +92,8 @@ void options_parse(struct options *options, int argc, char **argv)
         [CONTROL] = { "control", required_argument, NULL, CONTROL },
         [METRICS] = { "metrics", required_argument, NULL, METRICS },
         [CAPACITY] = { "capacity", required_argument, NULL, CAPACITY },
+        [LOCK] = { "lock", no_argument, NULL, LOCK },
+        [HUGE] = { "huge-pages", no_argument, NULL, HUGE },
         [WORKERS] = { "workers", required_argument, NULL, WORKERS },
         [SESSIONS] = { "max-sessions", required_argument, NULL, SESSIONS },
         [CONNECTIONS] = { "max-connections", required_argument, NULL,
@@ -132,6 +137,12 @@ void options_parse(struct options *options, int argc, char **argv)
             options->capacity = number("capacity", optarg, SMEMV_WIRE_PAGE_SIZE,
                                        UINT64_C(1) << 60) /
                                 SMEMV_WIRE_PAGE_SIZE;
+            break;
+        case LOCK:
+            options->memory |= MEMORY_LOCKED;
+            break;
+        case HUGE:
+            options->memory |= MEMORY_HUGE;
             break;
         case WORKERS:
             options->workers = (unsigned)number("workers", optarg, 1,

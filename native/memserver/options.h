@@ -20,6 +20,7 @@ struct options {
     const char *metrics; /* where they are served; or NULL */
     bool plain;          /* no TLS, wherever it listens */
     uint64_t capacity;   /* pages */
+    unsigned memory;     /* as enum memory_kind */
     unsigned workers;
     unsigned max_sessions;
     unsigned max_connections;

@@ -20,10 +20,12 @@
  */
 #include "pool.h"
 
+#include "memory.h"
 #include "persist.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/memfd.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -39,9 +41,11 @@ _Static_assert(POOL_MAP_BYTES + POOL_CHUNK_SLOTS * sizeof(uint32_t) <=
 #define STEP UINT32_C(16384)
 
 /* A pool in the memfd @fd, of which nothing is mapped yet. */
-static int init_with(struct pool *pool, int fd, size_t max_chunks)
+static int init_with(struct pool *pool, int fd, size_t max_chunks,
+                     unsigned kind)
 {
     *pool = (struct pool){ .fd = fd,
+                           .kind = kind,
                            .max_chunks = max_chunks,
                            .free = POOL_NONE,
                            .hole = POOL_NONE };
@@ -58,15 +62,17 @@ static size_t chunks_for(uint64_t slots)
     return (slots + POOL_CHUNK_SLOTS - 1) / POOL_CHUNK_SLOTS;
 }
 
-int pool_init(struct pool *pool, uint64_t max_slots)
+int pool_init(struct pool *pool, uint64_t max_slots, unsigned kind)
 {
-    int fd = memfd_create("smemv-pages", MFD_CLOEXEC);
+    int fd = memfd_create("smemv-pages",
+                          MFD_CLOEXEC | (kind & MEMORY_HUGE
+                                             ? MFD_HUGETLB | MFD_HUGE_2MB : 0));
     int error;
 
     if (fd < 0) {
         return -errno;
     }
-    error = init_with(pool, fd, chunks_for(max_slots));
+    error = init_with(pool, fd, chunks_for(max_slots), kind);
     if (error) {
         close(fd);
     }
@@ -151,6 +157,12 @@ static void set_map(struct pool *pool, uint32_t slot, uint32_t count, bool has)
     }
 }
 
+static void punch(struct pool *pool, off_t from, off_t bytes)
+{
+    fallocate(pool->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, from,
+              bytes);
+}
+
 /* Gives a run of slots within one chunk its memory. */
 static bool commit_run(struct pool *pool, uint32_t slot, uint32_t count)
 {
@@ -168,14 +180,12 @@ static bool commit_run(struct pool *pool, uint32_t slot, uint32_t count)
         fallocate(pool->fd, 0, data_offset(slot), (off_t)bytes)) {
         return false;
     }
+    if (pool->kind & MEMORY_LOCKED && mlock(pool_data(pool, slot), bytes)) {
+        punch(pool, data_offset(slot), (off_t)bytes);
+        return false;
+    }
     set_map(pool, slot, count, true);
     return true;
-}
-
-static void punch(struct pool *pool, off_t from, off_t bytes)
-{
-    fallocate(pool->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, from,
-              bytes);
 }
 
 static void punch_run(struct pool *pool, uint32_t slot, uint32_t count)
@@ -353,7 +363,33 @@ static bool map_chunks(struct pool *pool, size_t chunks)
     return true;
 }
 
-int pool_restore(struct pool *pool, int fd, uint64_t max_slots)
+/* Locks the slots that have memory; the others must not get any by that. */
+static bool lock_all(struct pool *pool)
+{
+    uint32_t slot = 0;
+
+    while (slot < pool->bound) {
+        uint32_t limit = slot + run_in_chunk(slot, pool->bound - slot);
+        uint32_t end = slot;
+
+        while (end < limit && pool_has(pool, end)) {
+            end++;
+        }
+        if (end == slot) {
+            slot++;
+            continue;
+        }
+        if (mlock(pool_data(pool, slot),
+                  (size_t)(end - slot) * SMEMV_WIRE_PAGE_SIZE)) {
+            return false;
+        }
+        slot = end;
+    }
+    return true;
+}
+
+int pool_restore(struct pool *pool, int fd, uint64_t max_slots,
+                 unsigned kind)
 {
     struct stat stat;
     size_t chunks, max_chunks;
@@ -367,7 +403,8 @@ int pool_restore(struct pool *pool, int fd, uint64_t max_slots)
         return -EFBIG;
     }
     max_chunks = chunks_for(max_slots);
-    error = init_with(pool, fd, max_chunks > chunks ? max_chunks : chunks);
+    error = init_with(pool, fd, max_chunks > chunks ? max_chunks : chunks,
+                      kind);
     if (error) {
         return error;
     }
@@ -379,7 +416,11 @@ int pool_restore(struct pool *pool, int fd, uint64_t max_slots)
     while (pool->bound && !pool_has(pool, pool->bound - 1)) {
         pool->bound--;
     }
-    return 0;
+    if (pool->kind & MEMORY_LOCKED && !lock_all(pool)) {
+        error = -errno;
+        unmap_all(pool);
+    }
+    return error;
 }
 
 /*

@@ -25,6 +25,7 @@
 
 struct pool {
     int fd;
+    unsigned kind;    /* of memory; as enum memory_kind */
     uint8_t **chunks; /* NULL where not mapped yet */
     size_t max_chunks;
 
@@ -37,15 +38,16 @@ struct pool {
 };
 
 /* A pool that may grow to @max_slots; it has none yet. 0, or -errno. */
-int pool_init(struct pool *pool, uint64_t max_slots);
+int pool_init(struct pool *pool, uint64_t max_slots, unsigned kind);
 
 /*
  * The pool of a process before this one, in its memfd, which is not taken
- * over when it fails. Which of the slots are in use is not known before
+ * over when it fails; locked, if @kind says so. Which of the slots are in use is not known before
  * pool_settle(), and nothing else may be called until then, but for
  * pool_has(). 0, or -errno.
  */
-int pool_restore(struct pool *pool, int fd, uint64_t max_slots);
+int pool_restore(struct pool *pool, int fd, uint64_t max_slots,
+                 unsigned kind);
 
 /* Is there memory behind the slot? */
 bool pool_has(const struct pool *pool, uint32_t slot);

@@ -9,6 +9,7 @@
  */
 #include "registry.h"
 
+#include "lifetime.h"
 #include "log.h"
 
 #include <inttypes.h>
@@ -16,11 +17,12 @@
 #include <systemd/sd-daemon.h>
 
 void registry_init(struct registry *registry, uint64_t capacity,
-                   unsigned max_sessions, unsigned workers)
+                   unsigned max_sessions, unsigned workers, unsigned memory)
 {
     *registry = (struct registry){ .capacity = capacity,
                                    .max_sessions = max_sessions,
-                                   .workers = workers };
+                                   .workers = workers,
+                                   .memory = memory };
     pthread_mutex_init(&registry->lock, NULL);
     pthread_cond_init(&registry->changed, NULL);
 }
@@ -156,7 +158,8 @@ static struct verdict add(struct registry *registry,
                               "there are %u sessions, which is all there may "
                               "be", registry->count);
     }
-    session = session_new(open, registry->capacity, registry->workers);
+    session = session_new(open, registry->capacity, registry->workers,
+                          registry->memory);
     if (!session) {
         return verdict_refuse(SMEMV_WIRE_NO_SPACE,
                               "the host has no memory for a session");

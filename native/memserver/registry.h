@@ -16,6 +16,7 @@ struct registry {
     uint64_t capacity; /* pages */
     unsigned max_sessions;
     unsigned workers;
+    unsigned memory; /* of new sessions; as enum memory_kind */
 
     pthread_mutex_t lock; /* of what follows, and of sessions' references */
     pthread_cond_t changed;
@@ -25,7 +26,7 @@ struct registry {
 };
 
 void registry_init(struct registry *registry, uint64_t capacity,
-                   unsigned max_sessions, unsigned workers);
+                   unsigned max_sessions, unsigned workers, unsigned memory);
 
 /*
  * Lets go of all sessions, which wait for the next process. No connection may

@@ -25,6 +25,7 @@ struct server {
     struct jobs jobs;       /* OPEN, RESERVE, CLOSE */
     struct jobs copies;     /* COPY */
     struct jobs handshakes; /* of TLS */
+    int stop; /* an eventfd that ends the waiting of copies */
     struct peers peers;
     struct tls tls;
     counter accepted; /* connections; counted where they are accepted */

@@ -50,29 +50,6 @@ struct attachment {
     uint64_t epoch;
 };
 
-/*
- * Makes a session as @open says, without its memory yet. @workers: PUTs that
- * may be worked on at once. NULL: no memory.
- */
-struct session *session_new(const struct smemv_wire_open *open,
-                            uint64_t max_pages, unsigned workers);
-void session_free(struct session *session);
-
-/*
- * Commits the memory that was reserved, and has the session kept beyond the
- * end of the process; takes long.
- */
-struct verdict session_commit(struct session *session);
-
-/*
- * The session of a process before this one, from the memfd of its record and
- * two more, in any order, of which it takes over all three. NULL: @wrong says
- * what is wrong with them.
- */
-struct session *session_restore(int record_fd, const int fds[2],
-                                uint64_t max_pages, unsigned workers,
-                                const char **wrong);
-
 /* Is it the session's token? Takes as long whatever it is. */
 bool session_token_is(const struct session *session,
                       const uint8_t token[SMEMV_WIRE_TOKEN_SIZE]);
@@ -109,8 +86,5 @@ struct verdict session_shrink(const struct attachment *a, uint64_t reserve);
  */
 struct verdict session_close(struct session *session,
                              const struct attachment *a);
-
-/* Lets go of the session's memory, which waits for the next process. */
-void session_leave(struct session *session);
 
 #endif

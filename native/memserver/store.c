@@ -9,6 +9,7 @@
  */
 #include "store.h"
 
+#include "lifetime.h"
 #include "log.h"
 #include "registry.h"
 
@@ -42,8 +43,9 @@ static void name_of(const uint8_t id[SMEMV_WIRE_ID_SIZE], char name[NAME_SIZE])
 unsigned store_room(void)
 {
     const char *room = getenv("FDSTORE");
+    unsigned long fds = room ? strtoul(room, NULL, 10) : 0;
 
-    return room ? (unsigned)strtoul(room, NULL, 10) / STORE_FDS : UINT_MAX;
+    return fds && fds < UINT_MAX ? (unsigned)fds / STORE_FDS : UINT_MAX;
 }
 
 static bool has_manager(void)
@@ -135,7 +137,7 @@ static bool take(struct registry *registry, struct kept *kept)
     }
     session = session_restore(
         kept->fds[i], (int[]){ kept->fds[!i], kept->fds[i == 2 ? 1 : 2] },
-        registry->capacity, registry->workers, &wrong);
+        registry->capacity, registry->workers, registry->memory, &wrong);
     if (!session) {
         return refuse(kept->name, wrong);
     }

@@ -107,6 +107,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     (void)argc;
     (void)argv;
     peers_init(&server.peers, 16, 16);
+    server.stop = -1;
     insist(jobs_start(&server.jobs, 1) == 0);
     insist(jobs_start(&server.copies, 1) == 0);
     insist(worker_start(&worker, &server) == 0);
@@ -248,7 +249,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (!size) {
         return 0;
     }
-    registry_init(&server.registry, CAPACITY, 4, 1);
+    registry_init(&server.registry, CAPACITY, 4, 1, 0);
     answers_size = 0;
     fd = connect_worker(data[0] & 1);
     send_beginning(fd, data[0] & 2);

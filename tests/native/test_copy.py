@@ -174,6 +174,21 @@ def test_a_target_that_is_silent_costs_a_bounded_time(source, session):
         assert here.pages(0) == [page_of(1)]
 
 
+def test_it_stops_at_once_while_copies_wait(source, session):
+    with contextlib.ExitStack() as stack:
+        here = stack.enter_context(source.attached(session))
+        here.put(0, [page_of(1)])
+        silent = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        for _ in range(40):
+            waiting = stack.enter_context(source.connect())
+            waiting.attach(session)
+            waiting.send(copy_request(session, silent.getsockname()))
+        silent.accept()
+        begin = time.monotonic()
+        source.stop()
+        assert time.monotonic() - begin < LINK_TIME / 2
+
+
 def test_an_answer_that_is_none(source, session):
     with source.attached(session) as here, socket.create_server(("127.0.0.1", 0)) as server:
         here.put(0, [page_of(1)])
@@ -207,6 +222,8 @@ def test_a_target_that_dies_on_the_way(source, target, start, session):
         with target.attached(session):
             assert here.copy(0, 256, session.holder, target.address).value == 256
             target.process.send_signal(signal.SIGSTOP)
+            _pid, status = os.waitpid(target.process.pid, os.WUNTRACED)
+            assert os.WIFSTOPPED(status), "the signal takes effect some time after it is sent"
             here.send(copy_request(session, target.address, 256))
             wait_until_sent_to(target)
             target.kill()

@@ -205,3 +205,34 @@ def test_connections_that_vanish_let_go_of_the_session(memserver, session):
         while c.stat()["sessions"][0]["connections"] != 1:
             time.sleep(0.01)
         assert c.close(session).status == wire.OK
+
+
+@pytest.mark.parametrize("claimed", [2, 256])
+def test_a_put_of_fewer_pages_than_it_says(memserver, session, claimed):
+    """What follows is taken for the rest of it: it fails by itself, and stores nothing."""
+    rest = b"".join(wire.request(wire.SYNC, tag=tag) for tag in range(claimed * wire.PAGE // 16 + 100))
+    with memserver.attached(session) as c, memserver.connect() as liar:
+        c.put(0, [page_of(1)] * 256)
+        liar.attach(session)
+        liar.send(wire.request(wire.PUT, claimed, 7, 0, wire.put_payload([page_of(2)])) + rest)
+        response = liar.receive()
+        assert response.tag == 7
+        assert response.status in (wire.BAD_REQUEST, wire.CHECKSUM)
+        assert c.pages(0, 256) == [page_of(1)] * 256
+
+
+def test_sessions_without_traffic_cost_the_others_nothing(start, session):
+    memserver = start(capacity=600 * wire.PAGE)
+    with memserver.attached(session) as c:
+        c.put(0, [page_of(1)])
+        alone = get_time(c)
+        before = resident(memserver)
+        idle = [(memserver.attached(one, 1), one) for one in (Session() for _ in range(200))]
+        for connection, _ in idle:
+            connection.put(0, [page_of(2)])
+        assert resident(memserver) - before < len(idle) * 64 * 1024
+        assert get_time(c) < 3 * alone + 0.001
+        time.sleep(12)  # longer than whoever says no HELLO is waited for
+        for connection, one in idle:
+            assert connection.pages(0) == [page_of(2)]
+            assert connection.close(one).status == wire.OK

@@ -13,7 +13,7 @@
  */
 #include "check.h"
 
-#include "session.h"
+#include "lifetime.h"
 
 #include <signal.h>
 #include <stdbool.h>
@@ -244,7 +244,7 @@ int main(int argc, char **argv)
                 -1, 0);
     CHECK(done != MAP_FAILED);
     set_holder(open.holder, 1);
-    session = session_new(&open, PAGES, 1);
+    session = session_new(&open, PAGES, 1, 0);
     CHECK(session && session_commit(session).status == SMEMV_WIRE_OK);
     attachment.session = session;
     set_holder(attachment.holder, 1);

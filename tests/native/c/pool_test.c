@@ -111,7 +111,7 @@ static void restart(void)
     int fd = dup(pool.fd);
 
     pool_destroy(&pool);
-    CHECK(pool_restore(&pool, fd, MAX_SLOTS) == 0);
+    CHECK(pool_restore(&pool, fd, MAX_SLOTS, 0) == 0);
     for (unsigned i = 0; i < taken_count; i++) {
         CHECK(pool_has(&pool, taken[i]));
         pool_set_bit(used, taken[i]);
@@ -134,7 +134,7 @@ int main(int argc, char **argv)
 {
     uint64_t state = seed_from(argc, argv);
 
-    CHECK(pool_init(&pool, MAX_SLOTS) == 0);
+    CHECK(pool_init(&pool, MAX_SLOTS, 0) == 0);
     take(1);
     for (int i = 0; i < OPERATIONS; i++) {
         unsigned count = (unsigned)random_below(&state, 256) + 1;

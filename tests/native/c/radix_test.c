@@ -1,8 +1,9 @@
 /*
  * The index against a model: random runs stored, found and removed, in a few
  * regions far apart, from a seed, by one process after the other. Afterwards
- * all is removed, and the memory must serve again. And the index of 4 GiB of pages strewn over 64 GiB must
- * take less than 1 % of them, the checksums counted in.
+ * all is removed, and the memory must serve again. And the index of 4 GiB of
+ * pages strewn over 64 GiB must take less than 1 % of them, the checksums
+ * counted in.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later
  */
