@@ -153,6 +153,34 @@ def test_a_record_that_was_tampered_with_ends_the_connection(memserver, session)
     assert "ecrypt" in reason(memserver)
 
 
+def test_keys_are_updated(memserver, folder, tmp_path):
+    """As they have to be after some 400 GB; openssl asks for it with a line K, and answers with new keys too."""
+    own = tmp_path / "main-1"
+    address = "{}:{}".format(*memserver.address)
+    client = subprocess.Popen(
+        ["openssl", "s_client", "-connect", address, "-CAfile", folder / "ca-cert.pem",
+         "-cert", own / "client-cert.pem", "-key", own / "client-key.pem"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0,
+    )  # fmt: skip
+
+    def say(data: bytes, answer: bytes) -> None:
+        client.stdin.write(data)
+        said = b""
+        while answer not in said:
+            said += client.stdout.read(1)
+
+    hello = wire.request(wire.HELLO, payload=wire.hello_payload())
+    sync = bytes([wire.MAGIC_RESPONSE, wire.SYNC])
+    say(hello, bytes([wire.MAGIC_RESPONSE, wire.HELLO]))
+    for _ in range(3):
+        say(b"K\n", b"KEYUPDATE\n")
+        say(wire.request(wire.SYNC), sync)
+    client.stdin.close()
+    assert client.wait(20) == 0
+    client.stdout.close()
+    assert "TLS failed" not in memserver.log.read_text()
+
+
 def test_the_control_socket_stays_plain(memserver):
     with memserver.connect_local() as c:
         assert c.stat()["sessions"] == []
