@@ -46,7 +46,7 @@ def test_everything_works_over_it(memserver, session):
     pages = [page_of(i) for i in range(256)]
     with memserver.attached(session, 1024) as c, memserver.connect() as other:
         assert c.socket.version() == "TLSv1.3"
-        assert c.socket.cipher()[0] == "TLS_AES_128_GCM_SHA256"
+        assert c.socket.cipher()[0] == "TLS_AES_256_GCM_SHA384"
         for first in range(0, 1024, 256):
             assert c.put(first, pages).status == wire.OK
         other.attach(session)
