@@ -106,7 +106,7 @@ def test_known_by_address_or_by_common_name(memserver, authority, tmp_path):
         ("main-1", "DNS:*.main-1", "clientAuth", 1, "TLSV1_ALERT_ACCESS_DENIED", "for no known host: main-1"),
         ("main-1\n<0>lie", "", "clientAuth", 1, "TLSV1_ALERT_ACCESS_DENIED", r"for no known host: main-1?\<0\>lie"),
         ("main-1", KNOWN, "serverAuth", 1, "SSLV3_ALERT_BAD_CERTIFICATE", "The certificate is NOT trusted"),
-        ("main-1", KNOWN, "clientAuth", -1, "SSLV3_ALERT_BAD_CERTIFICATE", "expired"),
+        ("main-1", KNOWN, "clientAuth", -1, "SSLV3_ALERT_CERTIFICATE_EXPIRED", "expired"),
     ],
 )
 def test_refused(memserver, authority, tmp_path, common_name, names, purpose, days, alert, text):
@@ -233,6 +233,16 @@ def test_reload_drops_nothing(memserver, authority, folder, peers, session, main
         assert memserver.connect(tls=context(others.issue(tmp_path / "main-3", "main-3"))).sync().status == wire.OK
         assert c.pages(0) == [page_of(1)]
         assert c.put(0, [page_of(2)]).status == wire.OK
+
+
+def test_a_revoked_certificate_is_refused(memserver, authority, folder, main_1, tmp_path):
+    stolen = authority.issue(tmp_path / "stolen", "main-1", KNOWN)
+    with memserver.connect(tls=context(stolen)):
+        (folder / "ca-crl.pem").write_bytes(authority.revoke(stolen))
+        reload(memserver)
+        assert alert_to(memserver, context(stolen)) == "SSLV3_ALERT_CERTIFICATE_REVOKED"
+        assert "revoked" in reason(memserver)
+        assert memserver.connect(tls=main_1).sync().status == wire.OK
 
 
 def truncate(folder, peers, authority):
