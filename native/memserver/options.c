@@ -27,15 +27,15 @@ static const char help[] =
     "Holds pages of virtual machines' memory for their main hosts.\n"
     "\n"
     "  --listen ADDRESS:PORT   serve TCP there (repeatable)\n"
-    "  --tls FOLDER            with TLS 1.3 and the certificates in FOLDER, which\n"
-    "                          are read again on SIGHUP: ca-cert.pem, {server,\n"
-    "                          client}-{cert,key}.pem and perhaps ca-crl.pem\n"
-    "  --peers FILE            the hosts that may connect then: names or addresses\n"
-    "                          in their certificates, one a line\n"
+    "  --tls FOLDER            with TLS 1.3 and the certificates in FOLDER,\n"
+    "                          read again on SIGHUP: ca-cert.pem, {server,\n"
+    "                          client}-{cert,key}.pem, perhaps ca-crl.pem\n"
+    "  --peers FILE            the hosts that may connect then: names or\n"
+    "                          addresses in their certificates, one a line\n"
     "  --plain                 without TLS also where it is not loopback\n"
     "  --control PATH          serve a local socket there, for root only\n"
-    "  --metrics ADDRESS:PORT or PATH  serve metrics there over HTTP, on loopback\n"
-    "                          or a local socket for root only\n"
+    "  --metrics ADDRESS:PORT or PATH  serve metrics there over HTTP: on\n"
+    "                          loopback, or a local socket for root only\n"
     "  --capacity BYTES        memory that sessions may reserve in all\n"
     "  --workers N             threads that serve (default: one a processor,\n"
     "                          at least 4)\n"
@@ -79,8 +79,8 @@ static unsigned default_workers(void)
 
 void options_parse(struct options *options, int argc, char **argv)
 {
-    enum { LISTEN, TLS, PEERS, PLAIN, CONTROL, METRICS, CAPACITY, WORKERS, SESSIONS, CONNECTIONS, PER_PEER,
-           HELP, VERSION };
+    enum { LISTEN, TLS, PEERS, PLAIN, CONTROL, METRICS, CAPACITY, WORKERS,
+           SESSIONS, CONNECTIONS, PER_PEER, HELP, VERSION };
     static const struct option names[] = {
         [LISTEN] = { "listen", required_argument, NULL, LISTEN },
         [TLS] = { "tls", required_argument, NULL, TLS },

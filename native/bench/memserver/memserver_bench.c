@@ -6,9 +6,10 @@
  *   memserver_bench ADDRESS PORT SECONDS [FOLDER]
  *
  * with TLS to the memserver, and to it alone, if there is a FOLDER with
- * certificates and known hosts. It prints JSON: latencies in microseconds, throughput in bytes a second. Takes
- * a session of PAGES pages for the time being. The two of a pair are measured
- * in turns, so that a busy machine is so for both.
+ * certificates and known hosts. It prints JSON: latencies in microseconds,
+ * throughput in bytes a second. Takes a session of PAGES pages for the time
+ * being. The two of a pair are measured in turns, so that a busy machine is so
+ * for both.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later
  */
