@@ -229,6 +229,21 @@ static int check_name(struct identity_check *check,
                   "its certificate is for no known host", common_name);
 }
 
+static gnutls_alert_description_t alert_for(unsigned status)
+{
+    if (status & (GNUTLS_CERT_SIGNER_NOT_FOUND |
+                  GNUTLS_CERT_SIGNATURE_FAILURE)) {
+        return GNUTLS_A_UNKNOWN_CA;
+    }
+    if (status & GNUTLS_CERT_REVOKED) {
+        return GNUTLS_A_CERTIFICATE_REVOKED;
+    }
+    if (status & GNUTLS_CERT_EXPIRED) {
+        return GNUTLS_A_CERTIFICATE_EXPIRED;
+    }
+    return GNUTLS_A_BAD_CERTIFICATE;
+}
+
 /* GnuTLS asks, in the handshake, when it has the other end's certificates. */
 static int verify(gnutls_session_t session)
 {
@@ -250,11 +265,7 @@ static int verify(gnutls_session_t session)
     if (status) {
         gnutls_certificate_verification_status_print(status, GNUTLS_CRT_X509,
                                                      &text, 0);
-        error = refuse(check,
-                       status & (GNUTLS_CERT_SIGNER_NOT_FOUND |
-                                 GNUTLS_CERT_SIGNATURE_FAILURE)
-                           ? GNUTLS_A_UNKNOWN_CA
-                           : GNUTLS_A_BAD_CERTIFICATE,
+        error = refuse(check, alert_for(status),
                        text.data ? (char *)text.data : "not trusted", "");
         gnutls_free(text.data);
         return error;

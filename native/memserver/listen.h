@@ -32,7 +32,7 @@ bool listen_tcp(struct listeners *listeners, const char *where);
 /* A UNIX socket at @path, for this user and root only. */
 bool listen_control(struct listeners *listeners, const char *path);
 
-/* Either, on its own: returns it, or -1. Nothing but this machine gets there. */
+/* Either, for this machine alone: returns its descriptor, or -1. */
 int listen_metrics(const char *where);
 
 /* The sockets that systemd hands over, if it does. */

@@ -59,8 +59,8 @@ static bool all_private(const struct listeners *listeners)
 {
     for (unsigned i = 0; i < listeners->count; i++) {
         if (!listen_is_private(&listeners->list[i])) {
-            log_line(LOG_ERR, "%s is not loopback: give --tls, or --plain where "
-                     "everybody who can reach it may read the VMs' memory",
+            log_line(LOG_ERR, "%s is not loopback: give --tls, or --plain "
+                     "where everybody who can reach it may read VMs' memory",
                      listeners->list[i].where);
             return false;
         }

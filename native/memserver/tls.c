@@ -16,11 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* AES-128 first: QEMU's own order begins with AES-256, which takes longer. */
-static const char priority[] =
-    "NONE:+VERS-TLS1.3:+AES-128-GCM:+AES-256-GCM:+CHACHA20-POLY1305:+AEAD:"
-    "+GROUP-X25519:+GROUP-SECP256R1:+GROUP-SECP384R1:+SIGN-ALL:"
-    "+CTYPE-X509:+COMP-NULL:%SERVER_PRECEDENCE";
+/* AES-256-GCM comes first, which is 3 % slower than AES-128-GCM: as it is. */
+static const char priority[] = "NORMAL:-VERS-ALL:+VERS-TLS1.3";
 
 struct tls_session {
     gnutls_session_t gnutls;

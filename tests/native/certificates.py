@@ -58,6 +58,16 @@ class Authority:
             shutil.copy(folder / f"server-{part}.pem", folder / f"client-{part}.pem")
         return folder
 
+    def revoke(self, folder: Path) -> bytes:
+        """Revoke the certificate of a host's folder; returns the list of what is revoked, in PEM."""
+        database, settings = folder / "database", folder / "settings"
+        database.touch()
+        settings.write_text(f"[ca]\ndefault_ca=own\n[own]\ndatabase={database}\ndefault_md=sha256\n")
+        common = ("ca", "-config", settings, "-cert", self.certificate, "-keyfile", self._key)
+        _openssl(*common, "-revoke", folder / "server-cert.pem")
+        _openssl(*common, "-gencrl", "-crldays", 1, "-out", folder / "revoked.pem")
+        return (folder / "revoked.pem").read_bytes()
+
 
 def context(folder: Path, own: bool = True) -> ssl.SSLContext:
     """A client with the certificate of that folder; or without one."""

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+import pathlib
 import re
 import socket
 import ssl
@@ -15,6 +17,8 @@ from certificates import context
 from promtool import promtool
 from wire_client import Session, page_of
 
+HERE = pathlib.Path(__file__).resolve().parent
+FILES = HERE.parents[1] / "roles/memserver/files"
 LOOPBACK = ("--metrics", "127.0.0.1:0")
 GET = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -219,3 +223,23 @@ def test_counting_is_no_race(start, memserver_tsan, session):
         for _ in range(50):
             c.put(0, [page_of(1)])
             read(place(memserver))
+
+
+def test_the_alerts_fire_when_they_should(tmp_path):
+    promtool("check", "rules", FILES / "prometheus-alerts.yml")
+    tests = tmp_path / "alerts_test.yml"
+    tests.write_text((HERE / "alerts_test.yml").read_text().replace("RULES", str(FILES / "prometheus-alerts.yml")))
+    promtool("test", "rules", tests)
+
+
+def test_alerts_and_dashboard_name_metrics_that_are_there(start_with_tls, session):
+    """By their names and labels as they are served."""
+    memserver = start_with_tls(options=LOOPBACK)
+    with memserver.attached(session):
+        served = {re.split("[{ ]", line)[0] for line in text(place(memserver)).splitlines() if line[0] != "#"}
+    dashboard = json.loads((FILES / "grafana-dashboard.json").read_text())
+    asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    asked.append((FILES / "prometheus-alerts.yml").read_text())
+    names = {name for expression in asked for name in re.findall(r"smemv_memserver_\w+", expression)}
+    assert len(names) > 10
+    assert names <= served

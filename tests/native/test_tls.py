@@ -46,7 +46,7 @@ def test_everything_works_over_it(memserver, session):
     pages = [page_of(i) for i in range(256)]
     with memserver.attached(session, 1024) as c, memserver.connect() as other:
         assert c.socket.version() == "TLSv1.3"
-        assert c.socket.cipher()[0] == "TLS_AES_128_GCM_SHA256"
+        assert c.socket.cipher()[0] == "TLS_AES_256_GCM_SHA384"
         for first in range(0, 1024, 256):
             assert c.put(first, pages).status == wire.OK
         other.attach(session)
@@ -106,7 +106,7 @@ def test_known_by_address_or_by_common_name(memserver, authority, tmp_path):
         ("main-1", "DNS:*.main-1", "clientAuth", 1, "TLSV1_ALERT_ACCESS_DENIED", "for no known host: main-1"),
         ("main-1\n<0>lie", "", "clientAuth", 1, "TLSV1_ALERT_ACCESS_DENIED", r"for no known host: main-1?\<0\>lie"),
         ("main-1", KNOWN, "serverAuth", 1, "SSLV3_ALERT_BAD_CERTIFICATE", "The certificate is NOT trusted"),
-        ("main-1", KNOWN, "clientAuth", -1, "SSLV3_ALERT_BAD_CERTIFICATE", "expired"),
+        ("main-1", KNOWN, "clientAuth", -1, "SSLV3_ALERT_CERTIFICATE_EXPIRED", "expired"),
     ],
 )
 def test_refused(memserver, authority, tmp_path, common_name, names, purpose, days, alert, text):
@@ -151,6 +151,34 @@ def test_a_record_that_was_tampered_with_ends_the_connection(memserver, session)
         with pytest.raises(ssl.SSLError, match="BAD_RECORD_MAC"):
             c.receive()
     assert "ecrypt" in reason(memserver)
+
+
+def test_keys_are_updated(memserver, folder, tmp_path):
+    """As they have to be after some 400 GB; openssl asks for it with a line K, and answers with new keys too."""
+    own = tmp_path / "main-1"
+    address = "{}:{}".format(*memserver.address)
+    client = subprocess.Popen(
+        ["openssl", "s_client", "-connect", address, "-CAfile", folder / "ca-cert.pem",
+         "-cert", own / "client-cert.pem", "-key", own / "client-key.pem"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0,
+    )  # fmt: skip
+
+    def say(data: bytes, answer: bytes) -> None:
+        client.stdin.write(data)
+        said = b""
+        while answer not in said:
+            said += client.stdout.read(1)
+
+    hello = wire.request(wire.HELLO, payload=wire.hello_payload())
+    sync = bytes([wire.MAGIC_RESPONSE, wire.SYNC])
+    say(hello, bytes([wire.MAGIC_RESPONSE, wire.HELLO]))
+    for _ in range(3):
+        say(b"K\n", b"KEYUPDATE\n")
+        say(wire.request(wire.SYNC), sync)
+    client.stdin.close()
+    assert client.wait(20) == 0
+    client.stdout.close()
+    assert "TLS failed" not in memserver.log.read_text()
 
 
 def test_the_control_socket_stays_plain(memserver):
@@ -205,6 +233,16 @@ def test_reload_drops_nothing(memserver, authority, folder, peers, session, main
         assert memserver.connect(tls=context(others.issue(tmp_path / "main-3", "main-3"))).sync().status == wire.OK
         assert c.pages(0) == [page_of(1)]
         assert c.put(0, [page_of(2)]).status == wire.OK
+
+
+def test_a_revoked_certificate_is_refused(memserver, authority, folder, main_1, tmp_path):
+    stolen = authority.issue(tmp_path / "stolen", "main-1", KNOWN)
+    with memserver.connect(tls=context(stolen)):
+        (folder / "ca-crl.pem").write_bytes(authority.revoke(stolen))
+        reload(memserver)
+        assert alert_to(memserver, context(stolen)) == "SSLV3_ALERT_CERTIFICATE_REVOKED"
+        assert "revoked" in reason(memserver)
+        assert memserver.connect(tls=main_1).sync().status == wire.OK
 
 
 def truncate(folder, peers, authority):

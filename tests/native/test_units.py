@@ -6,6 +6,7 @@ from __future__ import annotations
 import subprocess
 
 import pytest
+from certificates import KNOWN
 from memserver_process import BUILD, SANITIZER_OPTIONS, make
 
 SEEDS = range(1, 5)
@@ -22,6 +23,13 @@ def run(name: str, *arguments: object) -> None:
 
 def test_wire():
     run("wire_test")
+
+
+def test_tls(authority, tmp_path):
+    own = authority.issue(tmp_path / "own", "main-1", KNOWN)
+    (own / "peers").write_text("main-1\n")
+    for host in ("main-1", "192.0.2.1"):
+        run("tls_test", own, host)
 
 
 def test_syscalls():

@@ -3,14 +3,17 @@
  * the same sizes, for the time of one GET, and memory copied through a bare
  * TCP connection, for throughput.
  *
- *   memserver_bench ADDRESS PORT SECONDS
+ *   memserver_bench ADDRESS PORT SECONDS [FOLDER]
  *
- * prints JSON: latencies in microseconds, throughput in bytes a second. Takes
- * a session of PAGES pages for the time being. The two of a pair are measured
- * in turns, so that a busy machine is so for both.
+ * with TLS to the memserver, and to it alone, if there is a FOLDER with
+ * certificates and known hosts. It prints JSON: latencies in microseconds,
+ * throughput in bytes a second. Takes a session of PAGES pages for the time
+ * being. The two of a pair are measured in turns, so that a busy machine is so
+ * for both.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later
  */
+#include "../../memserver/tls.h"
 #include "../../wire/smemv-wire.h"
 
 #include <arpa/inet.h>
@@ -33,8 +36,11 @@
 #define MAX_SAMPLES (1 << 20)
 #define TURNS 10
 #define DEPTH 16 /* requests of 256 pages outstanding in a pipeline */
+#define MAX_DESCRIPTORS 64
 
 static struct sockaddr_in memserver;
+static struct tls tls;
+static struct tls_session *tls_of[MAX_DESCRIPTORS]; /* by descriptor */
 static struct smemv_wire_open session = { .reserve = PAGES, .name = "bench" };
 
 __attribute__((noreturn))
@@ -55,7 +61,8 @@ static double seconds(void)
 static void send_all(int fd, const uint8_t *data, size_t size)
 {
     while (size) {
-        ssize_t n = send(fd, data, size, MSG_NOSIGNAL);
+        ssize_t n = tls_of[fd] ? tls_send(tls_of[fd], data, size)
+                               : send(fd, data, size, MSG_NOSIGNAL);
 
         if (n <= 0) {
             fail("send");
@@ -69,7 +76,8 @@ static void send_all(int fd, const uint8_t *data, size_t size)
 static bool receive_all(int fd, uint8_t *data, size_t size)
 {
     while (size) {
-        ssize_t n = recv(fd, data, size, 0);
+        ssize_t n = tls_of[fd] ? tls_receive(tls_of[fd], data, size)
+                               : recv(fd, data, size, 0);
 
         if (n < 0) {
             fail("recv");
@@ -126,8 +134,22 @@ static void request(uint8_t *frame, unsigned opcode, unsigned count,
     smemv_wire_put_request(frame, &r);
 }
 
+/* On a blocking socket all of it is one step. */
+static void shake_hands(int fd, const char *host)
+{
+    if (fd >= MAX_DESCRIPTORS) {
+        fail("too many descriptors");
+    }
+    tls_of[fd] = tls_connect(&tls, fd, host);
+    if (!tls_of[fd] || tls_handshake(tls_of[fd]) != TLS_DONE) {
+        fprintf(stderr, "TLS: %s\n",
+                tls_of[fd] ? tls_error(tls_of[fd]) : "no memory");
+        exit(1);
+    }
+}
+
 /* A connection that is attached to the session, which is opened if need be. */
-static int attach(void)
+static int attach(const char *host)
 {
     const struct smemv_wire_hello hello = { 1, 1, 0 };
     struct smemv_wire_attach a = { .epoch = 1 };
@@ -135,6 +157,9 @@ static int attach(void)
     uint8_t *payload = frame + SMEMV_WIRE_HEADER_SIZE;
     int fd = connect_to(&memserver);
 
+    if (tls.folder) {
+        shake_hands(fd, host);
+    }
     memcpy(a.id, session.id, sizeof(a.id));
     request(frame, SMEMV_WIRE_HELLO, 0, 0);
     smemv_wire_put_hello(payload, &hello);
@@ -295,11 +320,9 @@ static void *read_answers(void *argument)
     return NULL;
 }
 
-static void *write_requests(void *argument)
+/* A PUT of as many zero pages as there may be, but for its header. */
+static uint8_t *new_put(void)
 {
-    struct stream *s = argument;
-    size_t size = s->opcode == SMEMV_WIRE_GET ? SMEMV_WIRE_HEADER_SIZE
-                                              : MAX_FRAME;
     uint8_t *frame = calloc(1, MAX_FRAME);
     const struct smemv_wire_entry entry = {
         SMEMV_WIRE_ENTRY_PRESENT,
@@ -310,6 +333,29 @@ static void *write_requests(void *argument)
         smemv_wire_put_entry(frame + SMEMV_WIRE_HEADER_SIZE +
                              i * SMEMV_WIRE_ENTRY_SIZE, &entry);
     }
+    return frame;
+}
+
+/* Puts every page there: a GET's answer has its full length from now on. */
+static void fill(int fd)
+{
+    uint8_t *frame = new_put();
+
+    for (uint64_t page = 0; page < PAGES; page += SMEMV_WIRE_MAX_PAGES) {
+        request(frame, SMEMV_WIRE_PUT, SMEMV_WIRE_MAX_PAGES, page);
+        send_all(fd, frame, MAX_FRAME);
+        expect_ok(fd, frame);
+    }
+    free(frame);
+}
+
+static void *write_requests(void *argument)
+{
+    struct stream *s = argument;
+    size_t size = s->opcode == SMEMV_WIRE_GET ? SMEMV_WIRE_HEADER_SIZE
+                                              : MAX_FRAME;
+    uint8_t *frame = new_put();
+
     for (unsigned i = 0; seconds() < s->end; i++) {
         request(frame, s->opcode, SMEMV_WIRE_MAX_PAGES,
                 s->first_page + i % 16 * SMEMV_WIRE_MAX_PAGES);
@@ -451,19 +497,28 @@ int main(int argc, char **argv)
     double time;
 
     memserver.sin_family = AF_INET;
-    if (argc != 4 || inet_pton(AF_INET, argv[1], &memserver.sin_addr) != 1) {
-        fprintf(stderr, "usage: memserver_bench ADDRESS PORT SECONDS\n");
+    if (argc < 4 || argc > 5 || inet_pton(AF_INET, argv[1], &memserver.sin_addr) != 1) {
+        fprintf(stderr, "usage: memserver_bench ADDRESS PORT SECONDS "
+                "[FOLDER]\n");
         return 2;
     }
     memserver.sin_port = htons((uint16_t)atoi(argv[2]));
     time = atof(argv[3]) / 4;
+    if (argc == 5) {
+        char peers[4096];
+
+        snprintf(peers, sizeof(peers), "%s/peers", argv[4]);
+        if (!tls_init(&tls, argv[4], peers)) {
+            return 1;
+        }
+    }
     if (getrandom(session.id, sizeof(session.id), 0) < 0) {
         fail("getrandom");
     }
     for (int i = 0; i < 4; i++) {
-        fds[i] = attach();
+        fds[i] = attach(argv[1]);
     }
-    throughput(fds, 4, SMEMV_WIRE_PUT, 0.5); /* so that all pages are there */
+    fill(fds[0]);
     printf("{");
     bench_latency(fds, false, time);
     bench_latency(fds, true, time);
