@@ -35,6 +35,8 @@ all:
     ansible_python_interpreter: /usr/bin/python3
     ansible_ssh_args: -F {folder}/ssh_config
     ansible_pipelining: true
+    # The lab's own authority goes when the lab goes.
+    pki_ca_folder: {folder}/ca
   children:
 """
 

@@ -15,6 +15,9 @@ typedef uint32_t arena_ref;
 
 #define ARENA_NONE 0
 
+/* The first block that is allocated; 0 is ARENA_NONE. */
+#define ARENA_FIRST 8
+
 enum arena_class {
     ARENA_16,
     ARENA_32,
@@ -36,7 +39,30 @@ struct arena {
 
 /* Returns 0, or a negative errno. */
 int arena_init(struct arena *arena, size_t limit);
+
+/*
+ * The arena of a process before this one, in its memfd, which is not taken
+ * over when it fails. It knows of no block before arena_settle(), and nothing
+ * else may be called until then, but for arena_mark(). 0, or -errno.
+ */
+int arena_restore(struct arena *arena, int fd, size_t limit);
+
+/*
+ * Marks a block as used in @marks, which has a bit for each 8 bytes that are
+ * committed. False: there can be no such block, or one was marked there.
+ */
+bool arena_mark(const struct arena *arena, uint64_t marks[], arena_ref ref,
+                enum arena_class class);
+
+/* What is not marked is free, from now on. */
+void arena_settle(struct arena *arena, const uint64_t marks[]);
+
+/* Unmaps the memfd, and closes it. It may live on elsewhere. */
+void arena_unmap(struct arena *arena);
 void arena_destroy(struct arena *arena);
+
+/* Frees the memory, wherever the memfd is open; arena_destroy() follows. */
+void arena_free_all(struct arena *arena);
 
 /* Changes the limit, though never below what is committed. 0 or -errno. */
 int arena_set_limit(struct arena *arena, size_t limit);

@@ -45,16 +45,28 @@ static time_t now(void)
     return time.tv_sec;
 }
 
-struct connection *connection_new(int fd, bool local, const char *peer)
+static void close_transport(struct tls_session *tls, int fd)
+{
+    if (tls) {
+        tls_free(tls);
+    }
+    close(fd);
+}
+
+struct connection *connection_new(int fd, struct tls_session *tls, bool local,
+                                  const char *peer)
 {
     struct connection *c = calloc(1, sizeof(*c));
 
     if (!c) {
-        close(fd);
+        close_transport(tls, fd);
         return NULL;
     }
     c->fd = fd;
+    c->tls = tls;
     c->local = local;
+    c->state = tls ? CONNECTION_HANDSHAKE : CONNECTION_HELLO;
+    c->handshake = TLS_WANTS_READ;
     c->deadline = now() + HELLO_TIME;
     strcpy(c->peer, peer);
     return c;
@@ -70,7 +82,7 @@ void connection_free(struct connection *c)
     }
     copy_end_link(c);
     registry_detach(&c->worker->server->registry, &c->attachment);
-    close(c->fd);
+    close_transport(c->tls, c->fd);
     free(c);
 }
 
@@ -90,6 +102,7 @@ static void queue(struct connection *c, const struct smemv_wire_request *r,
         .count = count,
     };
 
+    count_answer(&c->worker->counters, r->opcode, status);
     smemv_wire_put_response(c->out + c->out_end, &response);
     c->out_end += SMEMV_WIRE_HEADER_SIZE + length;
 }
@@ -124,7 +137,7 @@ static void log_refusal(struct connection *c,
              "%s: %s tag %u refused: %s: %s%s%s%s", c->peer,
              smemv_wire_opcode_name(r->opcode), r->tag,
              smemv_wire_status_name(status), text,
-             session ? "; session " : "", session ? session->name : "",
+             session ? "; session " : "", session ? session->record->name : "",
              others);
 }
 
@@ -151,16 +164,48 @@ static size_t pending_out(const struct connection *c)
     return c->out_end - c->out_start;
 }
 
+/* Counts it, and tells the journal why. */
+static void tls_failed(struct connection *c, const char *why)
+{
+    /* All connections', or a peer could fill the journal by coming again. */
+    struct log_limit *limit = &c->worker->tls_log_limit;
+    char others[64] = "";
+    unsigned unlogged;
+
+    count(&c->worker->counters.tls_failures, 1);
+    if (!log_allows(limit, &unlogged)) {
+        return;
+    }
+    if (unlogged) {
+        snprintf(others, sizeof(others), "; and %u before it", unlogged);
+    }
+    log_line(LOG_WARNING, "%s: TLS failed: %s%s", c->peer, why, others);
+}
+
+/* The connection broke, or there is only nothing to be done just now. */
+static bool is_broken(struct connection *c)
+{
+    if (errno == EAGAIN || errno == EINTR) {
+        return false;
+    }
+    if (c->tls && tls_error(c->tls)) {
+        tls_failed(c, tls_error(c->tls));
+    }
+    return true;
+}
+
 /* Sends what is queued. Returns false if the connection is broken. */
 static bool flush(struct connection *c)
 {
     while (pending_out(c)) {
-        ssize_t n = send(c->fd, c->out + c->out_start, pending_out(c),
-                         MSG_NOSIGNAL);
+        const uint8_t *from = c->out + c->out_start;
+        ssize_t n = c->tls ? tls_send(c->tls, from, pending_out(c))
+                           : send(c->fd, from, pending_out(c), MSG_NOSIGNAL);
 
         if (n < 0) {
-            return errno == EAGAIN || errno == EINTR;
+            return !is_broken(c);
         }
+        count(&c->worker->counters.sent, (uint64_t)n);
         c->out_start += (size_t)n;
     }
     c->out_start = 0;
@@ -205,9 +250,11 @@ static bool next_request(struct connection *c)
         c->wanted = size;
         return false;
     }
+    c->started = counters_clock();
     request_handle(c, &r, frame + SMEMV_WIRE_HEADER_SIZE);
     /* A job still needs the request where it is. */
     if (!c->busy) {
+        count_time(&c->worker->counters, r.opcode, c->started);
         c->in_start += size;
     }
     return true;
@@ -256,11 +303,13 @@ static void receive(struct connection *c)
         /* Or the beginning of the next one would have to be moved. */
         space = c->wanted - c->in_end;
     }
-    n = recv(c->fd, c->in + c->in_end, space, 0);
+    n = c->tls ? tls_receive(c->tls, c->in + c->in_end, space)
+               : recv(c->fd, c->in + c->in_end, space, 0);
     if (n > 0) {
         c->in_end += (size_t)n;
+        count(&c->worker->counters.received, (uint64_t)n);
     } else {
-        c->ended = n == 0 || (errno != EAGAIN && errno != EINTR);
+        c->ended = n == 0 || is_broken(c);
     }
 }
 
@@ -300,13 +349,51 @@ static void give_buffers(struct connection *c)
     }
 }
 
+static void run_handshake(struct job *job)
+{
+    struct connection *c =
+        (struct connection *)(void *)((uint8_t *)job -
+                                      offsetof(struct connection, job));
+
+    c->handshake = tls_handshake(c->tls);
+    worker_post(c->worker, c);
+}
+
+/*
+ * A step of the handshake, on another thread: its arithmetic takes as long as
+ * hundreds of GETs, which would wait for it here.
+ */
+static uint32_t begin_handshake(struct connection *c)
+{
+    c->busy = true;
+    c->job.run = run_handshake;
+    jobs_submit(&c->worker->server->handshakes, &c->job);
+    return 0;
+}
+
+static void handshake_done(struct connection *c)
+{
+    if (c->handshake == TLS_DONE) {
+        count(&c->worker->counters.handshakes, 1);
+        c->state = CONNECTION_HELLO;
+    } else if (c->handshake == TLS_FAILED) {
+        tls_failed(c, tls_error(c->tls));
+        c->state = CONNECTION_ENDING;
+    }
+}
+
 bool connection_job_done(struct connection *c)
 {
     c->busy = false;
+    if (c->state == CONNECTION_HANDSHAKE) {
+        handshake_done(c);
+        return true;
+    }
     if (!take_buffers(c)) {
         return false;
     }
     request_finish(c);
+    count_time(&c->worker->counters, c->request.opcode, c->started);
     c->in_start += SMEMV_WIRE_HEADER_SIZE + smemv_wire_payload_size(&c->request);
     return true;
 }
@@ -342,6 +429,9 @@ static uint32_t run(struct connection *c)
             return 0;
         }
         if (c->state == CONNECTION_ENDING) {
+            if (c->tls) {
+                tls_finish(c->tls);
+            }
             shutdown(c->fd, SHUT_WR);
             c->state = CONNECTION_LINGERS;
             c->deadline = now() + LINGER_TIME;
@@ -352,7 +442,7 @@ static uint32_t run(struct connection *c)
             return 0;
         }
         if (has_read) {
-            return EPOLLIN;
+            return c->tls && tls_has_more(c->tls) ? EPOLLOUT : EPOLLIN;
         }
         receive(c);
     }
@@ -362,6 +452,11 @@ uint32_t connection_run(struct connection *c)
 {
     uint32_t events;
 
+    if (c->state == CONNECTION_HANDSHAKE) {
+        /* What it waited for is there; or it is yet to be waited for. */
+        return c->events ? begin_handshake(c)
+                         : c->handshake == TLS_WANTS_WRITE ? EPOLLOUT : EPOLLIN;
+    }
     if (c->state == CONNECTION_LINGERS) {
         return linger(c);
     }
@@ -380,7 +475,9 @@ bool connection_expired(struct connection *c)
     if (!c->deadline || now() < c->deadline) {
         return false;
     }
-    if (c->state == CONNECTION_HELLO) {
+    if (c->state == CONNECTION_HANDSHAKE) {
+        tls_failed(c, "the handshake takes too long");
+    } else if (c->state == CONNECTION_HELLO) {
         log_line(LOG_WARNING, "%s: no HELLO for %d seconds, connection closed",
                  c->peer, HELLO_TIME);
     }

@@ -11,6 +11,7 @@
 #include "log.h"
 #include "peers.h"
 #include "session.h"
+#include "tls.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -20,6 +21,7 @@
 struct worker;
 
 enum connection_state {
+    CONNECTION_HANDSHAKE, /* of TLS */
     CONNECTION_HELLO,   /* nothing but HELLO is answered */
     CONNECTION_OPEN,
     CONNECTION_ENDING,  /* the last response is being sent */
@@ -30,9 +32,10 @@ struct connection {
     struct worker *worker;
     int fd;
     bool local; /* over the control socket */
+    struct tls_session *tls; /* NULL: plain */
     char peer[PEER_NAME_SIZE];
     enum connection_state state;
-    time_t deadline; /* for HELLO, and while it lingers; else 0 */
+    time_t deadline; /* up to HELLO, and while it lingers; else 0 */
     struct attachment attachment;
     struct link *link; /* to the memserver that it copies to, or NULL */
     struct log_limit log_limit;
@@ -51,9 +54,11 @@ struct connection {
     uint8_t *out; /* a buffer, or NULL */
     size_t out_start, out_end;
 
-    /* The request that is worked on by a job; nothing else is, meanwhile. */
+    /* A handshake or a request is a job's; nothing else is done, meanwhile. */
     bool busy;
     struct job job;
+    uint64_t started;            /* the request; of counters_clock() */
+    enum tls_progress handshake; /* how far it is */
     struct smemv_wire_request request;
     struct verdict verdict;
 
@@ -63,8 +68,12 @@ struct connection {
     struct connection *previous, *next;
 };
 
-/* Takes over @fd, also when it fails: then NULL. */
-struct connection *connection_new(int fd, bool local, const char *peer);
+/*
+ * Takes over @fd and @tls, a session over it, or NULL for plain text. NULL: no
+ * memory, and they are closed.
+ */
+struct connection *connection_new(int fd, struct tls_session *tls, bool local,
+                                  const char *peer);
 
 /* Closes it, wherever it stands. It must not be busy. */
 void connection_free(struct connection *c);
@@ -76,8 +85,8 @@ void connection_free(struct connection *c);
 uint32_t connection_run(struct connection *c);
 
 /*
- * The job is done: answers the request. connection_run() is to follow; but
- * false: the connection is at its end.
+ * The job is done: answers the request, or goes on behind the handshake.
+ * connection_run() is to follow; but false: the connection is at its end.
  */
 bool connection_job_done(struct connection *c);
 

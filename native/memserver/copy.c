@@ -40,14 +40,15 @@ static const char *make_link(struct connection *c,
     if (refused) {
         return refused;
     }
-    c->link = link_new(target);
+    c->link = link_new(target, c->worker->server->tls.folder
+                                   ? &c->worker->server->tls : NULL);
     if (!c->link) {
         peers_leave(&c->worker->server->peers, c->peer);
         return "no memory";
     }
     link_begin(c->link);
-    return link_attach(c->link, c->attachment.session->id,
-                       c->attachment.session->token)
+    return link_attach(c->link, c->attachment.session->record->id,
+                       c->attachment.session->record->token)
                ? NULL
                : c->link->reason;
 }

@@ -31,20 +31,34 @@ static int64_t now(void)
     return time.tv_sec * INT64_C(1000) + time.tv_nsec / 1000000;
 }
 
-struct link *link_new(const struct smemv_wire_copy *target)
+struct link *link_new(const struct smemv_wire_copy *target,
+                      struct tls *identity)
 {
     struct link *link = malloc(sizeof(*link));
 
     if (link) {
-        *link = (struct link){ .target = *target, .fd = -1 };
+        *link = (struct link){ .target = *target, .identity = identity,
+                               .fd = -1 };
     }
     return link;
 }
 
+static void disconnect(struct link *link)
+{
+    if (link->tls) {
+        tls_free(link->tls);
+        link->tls = NULL;
+    }
+    if (link->fd >= 0) {
+        close(link->fd);
+        link->fd = -1;
+    }
+}
+
 void link_free(struct link *link)
 {
-    if (link && link->fd >= 0) {
-        close(link->fd);
+    if (link) {
+        disconnect(link);
     }
     free(link);
 }
@@ -85,13 +99,22 @@ static bool wait_for(struct link *link, short events)
     return true;
 }
 
+/* Says why a send or a receive failed, by errno. */
+static bool lost(struct link *link)
+{
+    const char *why = link->tls ? tls_error(link->tls) : NULL;
+
+    return fail(link, "lost: %s", why ? why : strerror(errno));
+}
+
 /* @more: what follows at once may go into the same packet. */
 static bool send_bytes(struct link *link, const uint8_t *bytes, size_t size,
                        bool more)
 {
     while (size) {
-        ssize_t n = send(link->fd, bytes, size,
-                         MSG_NOSIGNAL | (more ? MSG_MORE : 0));
+        ssize_t n = link->tls ? tls_send(link->tls, bytes, size)
+                              : send(link->fd, bytes, size, MSG_NOSIGNAL |
+                                     (more ? MSG_MORE : 0));
 
         if (n >= 0) {
             bytes += n;
@@ -101,7 +124,7 @@ static bool send_bytes(struct link *link, const uint8_t *bytes, size_t size,
                 return false;
             }
         } else if (errno != EINTR) {
-            return fail(link, "lost: %s", strerror(errno));
+            return lost(link);
         }
     }
     return true;
@@ -110,7 +133,8 @@ static bool send_bytes(struct link *link, const uint8_t *bytes, size_t size,
 static bool receive_bytes(struct link *link, uint8_t *bytes, size_t size)
 {
     while (size) {
-        ssize_t n = recv(link->fd, bytes, size, 0);
+        ssize_t n = link->tls ? tls_receive(link->tls, bytes, size)
+                              : recv(link->fd, bytes, size, 0);
 
         if (n > 0) {
             bytes += n;
@@ -122,7 +146,7 @@ static bool receive_bytes(struct link *link, uint8_t *bytes, size_t size)
                 return false;
             }
         } else if (errno != EINTR) {
-            return fail(link, "lost: %s", strerror(errno));
+            return lost(link);
         }
     }
     return true;
@@ -227,13 +251,32 @@ static bool connect_any(struct link *link)
         return fail(link, "no such host: %s", gai_strerror(error));
     }
     for (struct addrinfo *a = found; a && !connected; a = a->ai_next) {
-        if (link->fd >= 0) {
-            close(link->fd);
-        }
+        disconnect(link);
         connected = connect_to(link, a);
     }
     freeaddrinfo(found);
     return connected;
+}
+
+static bool shake_hands(struct link *link)
+{
+    enum tls_progress progress;
+
+    if (!link->identity) {
+        return true;
+    }
+    link->tls = tls_connect(link->identity, link->fd, link->target.host);
+    if (!link->tls) {
+        return fail(link, "no memory");
+    }
+    do {
+        progress = tls_handshake(link->tls);
+    } while ((progress == TLS_WANTS_READ && wait_for(link, POLLIN)) ||
+             (progress == TLS_WANTS_WRITE && wait_for(link, POLLOUT)));
+    if (progress == TLS_FAILED) {
+        return lost(link);
+    }
+    return progress == TLS_DONE;
 }
 
 static bool say_hello(struct link *link)
@@ -268,7 +311,7 @@ bool link_attach(struct link *link, const uint8_t id[SMEMV_WIRE_ID_SIZE],
     uint8_t epoch[8];
     bool sent;
 
-    if (!connect_any(link) || !say_hello(link)) {
+    if (!connect_any(link) || !shake_hands(link) || !say_hello(link)) {
         return false;
     }
     memcpy(attach.id, id, sizeof(attach.id));

@@ -7,20 +7,27 @@
 #define SMEMV_LINK_H
 
 #include "../wire/smemv-wire.h"
+#include "tls.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
 struct link {
     struct smemv_wire_copy target;
+    struct tls *identity; /* NULL: plain TCP */
     int fd;
+    struct tls_session *tls; /* NULL: none yet, or plain TCP */
     uint32_t tag;     /* of the last request */
     int64_t deadline; /* of what is under way; ms, as CLOCK_MONOTONIC */
     char reason[SMEMV_WIRE_TEXT_SIZE]; /* why the last call failed */
 };
 
-/* A link that leads to @target, without a connection yet. NULL: no memory. */
-struct link *link_new(const struct smemv_wire_copy *target);
+/*
+ * A link that leads to @target, without a connection yet: over TLS, with
+ * @identity, or over plain TCP where that is NULL. NULL: no memory.
+ */
+struct link *link_new(const struct smemv_wire_copy *target,
+                      struct tls *identity);
 
 /* Closes and frees it; NULL is none. */
 void link_free(struct link *link);
@@ -41,7 +48,7 @@ bool link_attach(struct link *link, const uint8_t id[SMEMV_WIRE_ID_SIZE],
 bool link_put(struct link *link, uint64_t page, unsigned count,
               const uint8_t *entries, const uint8_t *data);
 
-/* Waits until the last @puts PUTs are acknowledged, which are all there were. */
+/* Waits until the last @puts PUTs are acknowledged; there were no others. */
 bool link_finish(struct link *link, unsigned puts);
 
 /* Did the other side end an idle link? */

@@ -6,14 +6,17 @@
 #include "listen.h"
 
 #include "log.h"
+#include "store.h"
 #include "peers.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -31,15 +34,60 @@
 /* Milliseconds that what was sent may stay without acknowledgement. */
 #define UNACKNOWLEDGED 300000
 
+/* Names it for the journal by what it is bound to. */
+static void name(struct listener *listener)
+{
+    struct sockaddr_storage address = { 0 };
+    socklen_t size = sizeof(address);
+    char host[PEER_NAME_SIZE];
+    char port[8];
+
+    if (getsockname(listener->fd, (struct sockaddr *)&address, &size) == 0 &&
+        getnameinfo((struct sockaddr *)&address, size, host, sizeof(host), port,
+                    sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV) == 0) {
+        snprintf(listener->where, sizeof(listener->where), "%s port %s", host,
+                 port);
+    }
+}
+
 static bool add(struct listeners *listeners, int fd, bool local)
 {
+    struct listener listener = { .fd = fd, .local = local };
+
     if (listeners->count == LISTEN_MAX) {
         log_line(LOG_ERR, "more than %d addresses to listen on", LISTEN_MAX);
         return false;
     }
-    listeners->list[listeners->count++] =
-        (struct listener){ .fd = fd, .local = local };
+    if (!local) {
+        name(&listener);
+        log_line(LOG_INFO, "listening on %s", listener.where);
+    }
+    listeners->list[listeners->count++] = listener;
     return true;
+}
+
+static bool is_loopback(const struct sockaddr_storage *address)
+{
+    if (address->ss_family == AF_INET) {
+        const struct sockaddr_in *in = (const void *)address;
+
+        return ntohl(in->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+    }
+    if (address->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const void *)address;
+
+        return IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr);
+    }
+    return address->ss_family == AF_UNIX;
+}
+
+bool listen_is_private(const struct listener *listener)
+{
+    struct sockaddr_storage address = { 0 };
+    socklen_t size = sizeof(address);
+
+    return getsockname(listener->fd, (struct sockaddr *)&address, &size) == 0 &&
+           is_loopback(&address);
 }
 
 /* Takes "[::1]:4770" or "127.0.0.1:4770" apart, into at most @size bytes. */
@@ -65,20 +113,6 @@ static bool split(const char *where, char *host, size_t size, const char **port)
     memcpy(host, where, length);
     host[length] = '\0';
     return true;
-}
-
-static void tell(int fd)
-{
-    struct sockaddr_storage address = { 0 };
-    socklen_t size = sizeof(address);
-    char host[PEER_NAME_SIZE];
-    char port[8];
-
-    if (getsockname(fd, (struct sockaddr *)&address, &size) == 0 &&
-        getnameinfo((struct sockaddr *)&address, size, host, sizeof(host), port,
-                    sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV) == 0) {
-        log_line(LOG_INFO, "listening on %s port %s", host, port);
-    }
 }
 
 static int bind_tcp(const struct addrinfo *address)
@@ -126,7 +160,6 @@ bool listen_tcp(struct listeners *listeners, const char *where)
         log_line(LOG_ERR, "cannot listen on %s: %s", where, strerror(errno));
         return false;
     }
-    tell(fd);
     return add(listeners, fd, false);
 }
 
@@ -171,27 +204,50 @@ bool listen_control(struct listeners *listeners, const char *path)
     return add(listeners, fd, true);
 }
 
+static bool inherit(struct listeners *listeners, int fd)
+{
+    bool local = sd_is_socket(fd, AF_UNIX, SOCK_STREAM, 1) > 0;
+
+    if (!local && sd_is_socket(fd, AF_UNSPEC, SOCK_STREAM, 1) <= 0) {
+        log_line(LOG_ERR, "descriptor %d from systemd is not a listening "
+                 "stream socket", fd);
+        return false;
+    }
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    return add(listeners, fd, local);
+}
+
+int listen_metrics(const char *where)
+{
+    struct listeners own = { .count = 0 };
+
+    if (where[0] == '/' ? !listen_control(&own, where)
+                        : !listen_tcp(&own, where)) {
+        return -1;
+    }
+    if (!listen_is_private(&own.list[0])) {
+        log_line(LOG_ERR, "--metrics %s is not loopback: HTTP in plain text "
+                 "goes no further", where);
+        close(own.list[0].fd);
+        return -1;
+    }
+    return own.list[0].fd;
+}
+
 bool listen_inherited(struct listeners *listeners)
 {
-    int count = sd_listen_fds(1);
+    char **names = NULL;
+    int count = sd_listen_fds_with_names(0, &names);
+    bool ok = true;
 
-    for (int fd = SD_LISTEN_FDS_START; fd < SD_LISTEN_FDS_START + count; fd++) {
-        bool local = sd_is_socket(fd, AF_UNIX, SOCK_STREAM, 1) > 0;
-
-        if (!local && sd_is_socket(fd, AF_UNSPEC, SOCK_STREAM, 1) <= 0) {
-            log_line(LOG_ERR, "descriptor %d from systemd is not a listening "
-                     "stream socket", fd);
-            return false;
+    for (int i = 0; i < count; i++) {
+        if (ok && !store_is_name(names[i])) {
+            ok = inherit(listeners, SD_LISTEN_FDS_START + i);
         }
-        fcntl(fd, F_SETFL, O_NONBLOCK);
-        if (!local) {
-            tell(fd);
-        }
-        if (!add(listeners, fd, local)) {
-            return false;
-        }
+        free(names[i]);
     }
-    return true;
+    free(names);
+    return ok;
 }
 
 static void set(int fd, int level, int option, int value)

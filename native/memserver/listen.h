@@ -13,6 +13,7 @@
 struct listener {
     int fd;
     bool local; /* the control socket */
+    char where[80]; /* for the journal */
 };
 
 struct listeners {
@@ -31,8 +32,14 @@ bool listen_tcp(struct listeners *listeners, const char *where);
 /* A UNIX socket at @path, for this user and root only. */
 bool listen_control(struct listeners *listeners, const char *path);
 
+/* Either, on its own: returns it, or -1. Nothing but this machine gets there. */
+int listen_metrics(const char *where);
+
 /* The sockets that systemd hands over, if it does. */
 bool listen_inherited(struct listeners *listeners);
+
+/* Is it for this machine alone: loopback, or a UNIX socket? */
+bool listen_is_private(const struct listener *listener);
 
 /*
  * Accepts one connection: non-blocking, without delay, and kept alive so that

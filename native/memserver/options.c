@@ -26,8 +26,16 @@ static const char help[] =
     "Usage: smemv-memserver --capacity BYTES [OPTION]...\n"
     "Holds pages of virtual machines' memory for their main hosts.\n"
     "\n"
-    "  --listen ADDRESS:PORT   serve TCP there, in plain text (repeatable)\n"
+    "  --listen ADDRESS:PORT   serve TCP there (repeatable)\n"
+    "  --tls FOLDER            with TLS 1.3 and the certificates in FOLDER, which\n"
+    "                          are read again on SIGHUP: ca-cert.pem, {server,\n"
+    "                          client}-{cert,key}.pem and perhaps ca-crl.pem\n"
+    "  --peers FILE            the hosts that may connect then: names or addresses\n"
+    "                          in their certificates, one a line\n"
+    "  --plain                 without TLS also where it is not loopback\n"
     "  --control PATH          serve a local socket there, for root only\n"
+    "  --metrics ADDRESS:PORT or PATH  serve metrics there over HTTP, on loopback\n"
+    "                          or a local socket for root only\n"
     "  --capacity BYTES        memory that sessions may reserve in all\n"
     "  --workers N             threads that serve (default: one a processor,\n"
     "                          at least 4)\n"
@@ -71,11 +79,15 @@ static unsigned default_workers(void)
 
 void options_parse(struct options *options, int argc, char **argv)
 {
-    enum { LISTEN, CONTROL, CAPACITY, WORKERS, SESSIONS, CONNECTIONS, PER_PEER,
+    enum { LISTEN, TLS, PEERS, PLAIN, CONTROL, METRICS, CAPACITY, WORKERS, SESSIONS, CONNECTIONS, PER_PEER,
            HELP, VERSION };
     static const struct option names[] = {
         [LISTEN] = { "listen", required_argument, NULL, LISTEN },
+        [TLS] = { "tls", required_argument, NULL, TLS },
+        [PEERS] = { "peers", required_argument, NULL, PEERS },
+        [PLAIN] = { "plain", no_argument, NULL, PLAIN },
         [CONTROL] = { "control", required_argument, NULL, CONTROL },
+        [METRICS] = { "metrics", required_argument, NULL, METRICS },
         [CAPACITY] = { "capacity", required_argument, NULL, CAPACITY },
         [WORKERS] = { "workers", required_argument, NULL, WORKERS },
         [SESSIONS] = { "max-sessions", required_argument, NULL, SESSIONS },
@@ -101,8 +113,20 @@ void options_parse(struct options *options, int argc, char **argv)
             }
             options->listen[options->listen_count++] = optarg;
             break;
+        case TLS:
+            options->tls = optarg;
+            break;
+        case PEERS:
+            options->known = optarg;
+            break;
+        case PLAIN:
+            options->plain = true;
+            break;
         case CONTROL:
             options->control = optarg;
+            break;
+        case METRICS:
+            options->metrics = optarg;
             break;
         case CAPACITY:
             options->capacity = number("capacity", optarg, SMEMV_WIRE_PAGE_SIZE,
@@ -138,6 +162,11 @@ void options_parse(struct options *options, int argc, char **argv)
     }
     if (optind < argc || !options->capacity) {
         fputs(help, stderr);
+        exit(2);
+    }
+    if (!options->tls != !options->known || (options->tls && options->plain)) {
+        fputs("smemv-memserver: --tls and --peers go together, and without "
+              "--plain\n", stderr);
         exit(2);
     }
 }

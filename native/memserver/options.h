@@ -8,12 +8,17 @@
 
 #include "listen.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct options {
     const char *listen[LISTEN_MAX];
     unsigned listen_count;
     const char *control; /* or NULL */
+    const char *tls;     /* the folder of the certificates; or NULL */
+    const char *known;   /* the file of the known hosts; with TLS */
+    const char *metrics; /* where they are served; or NULL */
+    bool plain;          /* no TLS, wherever it listens */
     uint64_t capacity;   /* pages */
     unsigned workers;
     unsigned max_sessions;

@@ -1,9 +1,15 @@
 /*
  * The memory of a session's pages: slots of 4 KiB in a memfd.
  *
- * The memfd is a row of chunks: 262144 slots, then a checksum for each. The
- * checksum of a slot that is free links it to the next free one, so that
- * free slots cost nothing.
+ * The memfd is a row of chunks: 262144 slots, then a bit for each that says
+ * whether there is memory behind it, then a checksum for each. The checksum of
+ * a slot that is free links it to the next free one, so that free slots cost
+ * nothing.
+ *
+ * The next process finds the slots that there are by those bits, and is told
+ * by the index which of them are in use. A bit is set after its slot got
+ * memory and cleared before it gives it back, so that what ends the process
+ * in between leaves memory behind that no bit speaks of, and not the reverse.
  *
  * Memory is promised by a reservation, so it is committed then, by
  * fallocate(). The page tables are filled when slots are first taken, for a
@@ -14,48 +20,82 @@
  */
 #include "pool.h"
 
+#include "persist.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-/* A whole number of huge pages, so that each chunk begins at one. */
-#define CRC_BYTES ((size_t)2 * 1024 * 1024)
-#define STRIDE (POOL_CHUNK_BYTES + CRC_BYTES)
+/* Behind the slots: bits, checksums, and nothing up to a whole huge page. */
+#define STRIDE (POOL_CHUNK_BYTES + (size_t)2 * 1024 * 1024)
+_Static_assert(POOL_MAP_BYTES + POOL_CHUNK_SLOTS * sizeof(uint32_t) <=
+                   STRIDE - POOL_CHUNK_BYTES,
+               "bits and checksums have room behind the slots");
 
 /* Slots committed in one go: 64 MiB. */
 #define STEP UINT32_C(16384)
 
-int pool_init(struct pool *pool, uint64_t max_slots)
+/* A pool in the memfd @fd, of which nothing is mapped yet. */
+static int init_with(struct pool *pool, int fd, size_t max_chunks)
 {
-    *pool = (struct pool){ .free = POOL_NONE, .hole = POOL_NONE };
-    pool->max_chunks = (max_slots + POOL_CHUNK_SLOTS - 1) / POOL_CHUNK_SLOTS;
-    pool->chunks = calloc(pool->max_chunks, sizeof(*pool->chunks));
+    *pool = (struct pool){ .fd = fd,
+                           .max_chunks = max_chunks,
+                           .free = POOL_NONE,
+                           .hole = POOL_NONE };
+    pool->chunks = calloc(max_chunks, sizeof(*pool->chunks));
     if (!pool->chunks) {
         return -ENOMEM;
-    }
-    pool->fd = memfd_create("smemv-pages", MFD_CLOEXEC);
-    if (pool->fd < 0) {
-        int error = errno;
-
-        free(pool->chunks);
-        return -error;
     }
     pthread_mutex_init(&pool->lock, NULL);
     return 0;
 }
 
-void pool_destroy(struct pool *pool)
+static size_t chunks_for(uint64_t slots)
+{
+    return (slots + POOL_CHUNK_SLOTS - 1) / POOL_CHUNK_SLOTS;
+}
+
+int pool_init(struct pool *pool, uint64_t max_slots)
+{
+    int fd = memfd_create("smemv-pages", MFD_CLOEXEC);
+    int error;
+
+    if (fd < 0) {
+        return -errno;
+    }
+    error = init_with(pool, fd, chunks_for(max_slots));
+    if (error) {
+        close(fd);
+    }
+    return error;
+}
+
+static void unmap_all(struct pool *pool)
 {
     for (size_t i = 0; i < pool->max_chunks; i++) {
         if (pool->chunks[i]) {
             munmap(pool->chunks[i], STRIDE);
         }
     }
-    close(pool->fd);
     free(pool->chunks);
     pthread_mutex_destroy(&pool->lock);
+}
+
+void pool_destroy(struct pool *pool)
+{
+    unmap_all(pool);
+    close(pool->fd);
+}
+
+void pool_free(struct pool *pool)
+{
+    /* It cannot fail: nothing seals the memfd. */
+    if (ftruncate(pool->fd, 0)) {
+        abort();
+    }
 }
 
 static off_t data_offset(uint32_t slot)
@@ -86,27 +126,62 @@ static bool map_chunk(struct pool *pool, uint32_t slot)
     return true;
 }
 
+/* The word with the bit of a slot. */
+static uint64_t *map_word(const struct pool *pool, uint32_t slot)
+{
+    uint8_t *chunk = pool->chunks[slot >> POOL_CHUNK_BITS];
+
+    return (uint64_t *)(void *)(chunk + POOL_CHUNK_BYTES) +
+           slot % POOL_CHUNK_SLOTS / 64;
+}
+
+bool pool_has(const struct pool *pool, uint32_t slot)
+{
+    return slot < pool->bound && *map_word(pool, slot) >> slot % 64 & 1;
+}
+
+/* Says of a run of slots whether there is memory behind them. */
+static void set_map(struct pool *pool, uint32_t slot, uint32_t count, bool has)
+{
+    for (uint32_t end = slot + count; slot < end; slot++) {
+        uint64_t *word = map_word(pool, slot);
+        uint64_t bit = UINT64_C(1) << slot % 64;
+
+        persist_u64(word, has ? *word | bit : *word & ~bit);
+    }
+}
+
 /* Gives a run of slots within one chunk its memory. */
 static bool commit_run(struct pool *pool, uint32_t slot, uint32_t count)
 {
-    size_t bytes = (size_t)count * SMEMV_WIRE_PAGE_SIZE;
-    off_t crc_offset;
+    const size_t bytes = (size_t)count * SMEMV_WIRE_PAGE_SIZE;
+    const size_t map = (slot >> POOL_CHUNK_BITS) * STRIDE + POOL_CHUNK_BYTES;
+    const size_t crc = map + POOL_MAP_BYTES +
+                       slot % POOL_CHUNK_SLOTS * sizeof(uint32_t);
 
     if (!map_chunk(pool, slot)) {
         return false;
     }
-    crc_offset = (off_t)((slot >> POOL_CHUNK_BITS) * STRIDE + POOL_CHUNK_BYTES +
-                         (slot % POOL_CHUNK_SLOTS) * sizeof(uint32_t));
     /* The larger one last: if it fails, the kernel takes it back as a whole. */
-    return fallocate(pool->fd, 0, crc_offset,
-                     (off_t)(count * sizeof(uint32_t))) == 0 &&
-           fallocate(pool->fd, 0, data_offset(slot), (off_t)bytes) == 0;
+    if (fallocate(pool->fd, 0, (off_t)map, POOL_MAP_BYTES) ||
+        fallocate(pool->fd, 0, (off_t)crc, (off_t)(count * sizeof(uint32_t))) ||
+        fallocate(pool->fd, 0, data_offset(slot), (off_t)bytes)) {
+        return false;
+    }
+    set_map(pool, slot, count, true);
+    return true;
+}
+
+static void punch(struct pool *pool, off_t from, off_t bytes)
+{
+    fallocate(pool->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, from,
+              bytes);
 }
 
 static void punch_run(struct pool *pool, uint32_t slot, uint32_t count)
 {
-    fallocate(pool->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-              data_offset(slot), (off_t)count * SMEMV_WIRE_PAGE_SIZE);
+    set_map(pool, slot, count, false);
+    punch(pool, data_offset(slot), (off_t)count * SMEMV_WIRE_PAGE_SIZE);
 }
 
 /* Slots from @slot on that lie in one chunk, at most @count and a STEP. */
@@ -261,4 +336,91 @@ void pool_give(struct pool *pool, unsigned count, const uint32_t slots[])
         }
     }
     pthread_mutex_unlock(&pool->lock);
+}
+
+/* Maps what there is of the memfd. */
+static bool map_chunks(struct pool *pool, size_t chunks)
+{
+    for (size_t i = 0; i < chunks; i++) {
+        const size_t map = i * STRIDE + POOL_CHUNK_BYTES;
+
+        /* The bits are read, so they are not to lie behind the file's end. */
+        if (fallocate(pool->fd, 0, (off_t)map, POOL_MAP_BYTES) ||
+            !map_chunk(pool, (uint32_t)(i << POOL_CHUNK_BITS))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+int pool_restore(struct pool *pool, int fd, uint64_t max_slots)
+{
+    struct stat stat;
+    size_t chunks, max_chunks;
+    int error;
+
+    if (fstat(fd, &stat)) {
+        return -errno;
+    }
+    chunks = ((size_t)stat.st_size + STRIDE - 1) / STRIDE;
+    if (chunks >= chunks_for(POOL_MAX_SLOTS)) {
+        return -EFBIG;
+    }
+    max_chunks = chunks_for(max_slots);
+    error = init_with(pool, fd, max_chunks > chunks ? max_chunks : chunks);
+    if (error) {
+        return error;
+    }
+    if (!map_chunks(pool, chunks)) {
+        unmap_all(pool);
+        return -ENOMEM;
+    }
+    pool->bound = (uint32_t)(chunks << POOL_CHUNK_BITS);
+    while (pool->bound && !pool_has(pool, pool->bound - 1)) {
+        pool->bound--;
+    }
+    return 0;
+}
+
+/*
+ * Gives back memory behind the last slot that has a bit: it was being got or
+ * given back when the process before this one ended.
+ */
+static void punch_unmarked(struct pool *pool)
+{
+    for (size_t i = pool->bound >> POOL_CHUNK_BITS;
+         i < pool->max_chunks && pool->chunks[i]; i++) {
+        uint32_t first = (uint32_t)(i << POOL_CHUNK_BITS);
+        uint32_t slot = first > pool->bound ? first : pool->bound;
+
+        punch(pool, data_offset(slot),
+              (off_t)(first + POOL_CHUNK_SLOTS - slot) * SMEMV_WIRE_PAGE_SIZE);
+    }
+}
+
+uint32_t pool_settle(struct pool *pool, const uint64_t used[])
+{
+    uint32_t slots = 0;
+
+    punch_unmarked(pool);
+    /* All that follows the last that is used, or has no memory, is as new. */
+    pool->fresh = pool->bound;
+    while (pool->fresh && !pool_bit(used, pool->fresh - 1) &&
+           pool_has(pool, pool->fresh - 1)) {
+        pool->fresh--;
+    }
+    slots = pool->bound - pool->fresh;
+    for (uint32_t slot = pool->fresh; slot-- > 0;) {
+        if (!pool_has(pool, slot)) {
+            punch_run(pool, slot, 1);
+            push(pool, &pool->hole, slot);
+            continue;
+        }
+        slots++;
+        if (!pool_bit(used, slot)) {
+            push(pool, &pool->free, slot);
+            pool->free_count++;
+        }
+    }
+    return slots;
 }

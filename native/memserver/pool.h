@@ -17,6 +17,7 @@
 #define POOL_CHUNK_BITS 18
 #define POOL_CHUNK_SLOTS (UINT32_C(1) << POOL_CHUNK_BITS)
 #define POOL_CHUNK_BYTES ((size_t)POOL_CHUNK_SLOTS * SMEMV_WIRE_PAGE_SIZE)
+#define POOL_MAP_BYTES ((size_t)POOL_CHUNK_SLOTS / 8)
 
 /* Slot numbers have 32 bits, and the last is none (RADIX_NONE). */
 #define POOL_MAX_SLOTS UINT32_MAX
@@ -37,7 +38,29 @@ struct pool {
 
 /* A pool that may grow to @max_slots; it has none yet. 0, or -errno. */
 int pool_init(struct pool *pool, uint64_t max_slots);
+
+/*
+ * The pool of a process before this one, in its memfd, which is not taken
+ * over when it fails. Which of the slots are in use is not known before
+ * pool_settle(), and nothing else may be called until then, but for
+ * pool_has(). 0, or -errno.
+ */
+int pool_restore(struct pool *pool, int fd, uint64_t max_slots);
+
+/* Is there memory behind the slot? */
+bool pool_has(const struct pool *pool, uint32_t slot);
+
+/*
+ * Bit i of @used says whether slot i is, up to the pool's bound; all others
+ * are free. Returns how many slots there are.
+ */
+uint32_t pool_settle(struct pool *pool, const uint64_t used[]);
+
+/* Unmaps and closes the memfd, which may live on elsewhere. */
 void pool_destroy(struct pool *pool);
+
+/* Frees the memory, wherever the memfd is open. pool_destroy() is to follow. */
+void pool_free(struct pool *pool);
 
 /*
  * Adds slots, with memory behind each; takes long. Returns how many it
@@ -64,8 +87,19 @@ static inline uint32_t *pool_crc(const struct pool *pool, uint32_t slot)
 {
     uint8_t *chunk = pool->chunks[slot >> POOL_CHUNK_BITS];
 
-    return (uint32_t *)(void *)(chunk + POOL_CHUNK_BYTES) +
+    return (uint32_t *)(void *)(chunk + POOL_CHUNK_BYTES + POOL_MAP_BYTES) +
            slot % POOL_CHUNK_SLOTS;
+}
+
+/* Bits of a map with one for each slot. */
+static inline bool pool_bit(const uint64_t map[], uint32_t slot)
+{
+    return map[slot / 64] >> slot % 64 & 1;
+}
+
+static inline void pool_set_bit(uint64_t map[], uint32_t slot)
+{
+    map[slot / 64] |= UINT64_C(1) << slot % 64;
 }
 
 #endif

@@ -15,7 +15,10 @@
  */
 #include "radix.h"
 
+#include "persist.h"
+
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define GROUP_BITS 6
@@ -150,7 +153,7 @@ static arena_ref *make_path(struct radix *radix, uint64_t page)
         arena_ref *node;
 
         if (*place == ARENA_NONE) {
-            *place = arena_alloc(&radix->arena, ARENA_2048);
+            persist_u32(place, arena_alloc(&radix->arena, ARENA_2048));
         }
         node = arena_at(&radix->arena, *place);
         place = &node[child_of(page, level)];
@@ -192,8 +195,7 @@ static void rebuild_group(struct radix *radix, arena_ref *place, unsigned first,
         }
     }
     ref_before = *place;
-    /* Not before the group is written: the compiler is to keep that order. */
-    __atomic_store_n(place, ref, __ATOMIC_RELEASE);
+    persist_u32(place, ref);
     if (before) {
         arena_free(&radix->arena, ref_before, group_class(before->pages));
     }
@@ -214,7 +216,7 @@ void radix_store(struct radix *radix, uint64_t page, unsigned count,
                 uint32_t *slot = slot_of(group, first + i);
 
                 old[i] = *slot;
-                *slot = slots[i];
+                persist_u32(slot, slots[i]);
             }
         } else {
             rebuild_group(radix, make_path(radix, page), first, run, slots, old);
@@ -263,7 +265,7 @@ static void remove_group(struct radix *radix, uint64_t page)
     for (unsigned level = 0; level < LEVELS; level++) {
         arena_ref *node = arena_at(&radix->arena, path.nodes[level]);
 
-        node[path.child[level]] = ARENA_NONE;
+        persist_u32(&node[path.child[level]], ARENA_NONE);
         arena_free(&radix->arena, ref,
                    level ? ARENA_2048 : group_class(group->pages));
         ref = path.nodes[level];
@@ -287,7 +289,7 @@ void radix_remove(struct radix *radix, uint64_t page, unsigned count,
             old[i] = RADIX_NONE;
             if (slot) {
                 old[i] = *slot;
-                *slot = RADIX_NONE;
+                persist_u32(slot, RADIX_NONE);
             }
         }
         if (group && group_is_empty(group)) {
@@ -302,4 +304,80 @@ void radix_remove(struct radix *radix, uint64_t page, unsigned count,
 size_t radix_bytes(const struct radix *radix)
 {
     return radix->arena.fresh;
+}
+
+/* What a walk through an index that is not known yet needs. */
+struct walk {
+    const struct radix *radix;
+    uint64_t *marks;
+    bool (*use)(void *context, uint32_t slot);
+    void *context;
+};
+
+static const char *walk_group(const struct walk *walk, arena_ref ref)
+{
+    const struct arena *arena = &walk->radix->arena;
+    const struct group *group;
+    unsigned slots;
+
+    /* As a group of the smallest size first: what size it has, it says. */
+    if ((size_t)ref * 8 + 16 > arena->committed) {
+        return "a group of its index lies outside";
+    }
+    group = arena_at(arena, ref);
+    if (!arena_mark(arena, walk->marks, ref, group_class(group->pages))) {
+        return "a group of its index lies outside, or on another";
+    }
+    slots = (unsigned)__builtin_popcountll(group->pages);
+    for (unsigned i = 0; i < slots; i++) {
+        if (group->slots[i] != RADIX_NONE &&
+            !walk->use(walk->context, group->slots[i])) {
+            return "its index points at a slot that is none, or twice at one";
+        }
+    }
+    return NULL;
+}
+
+static const char *walk_node(const struct walk *walk, arena_ref ref,
+                             unsigned level)
+{
+    const struct arena *arena = &walk->radix->arena;
+    const arena_ref *node;
+    const char *wrong = NULL;
+
+    if (!arena_mark(arena, walk->marks, ref, ARENA_2048)) {
+        return "a node of its index lies outside, or on another";
+    }
+    node = arena_at(arena, ref);
+    for (unsigned i = 0; !wrong && i < NODE_CHILDREN; i++) {
+        if (node[i] != ARENA_NONE) {
+            wrong = level ? walk_node(walk, node[i], level - 1)
+                          : walk_group(walk, node[i]);
+        }
+    }
+    return wrong;
+}
+
+const char *radix_restore(struct radix *radix, int fd, size_t limit,
+                          bool (*use)(void *context, uint32_t slot),
+                          void *context)
+{
+    struct walk walk = { .radix = radix, .use = use, .context = context };
+    const char *wrong;
+
+    if (arena_restore(&radix->arena, fd, limit)) {
+        return "its index cannot be mapped";
+    }
+    radix->root = ARENA_FIRST;
+    walk.marks = calloc(radix->arena.committed / 512 + 1, sizeof(*walk.marks));
+    wrong = walk.marks ? walk_node(&walk, radix->root, LEVELS - 1)
+                       : "there is no memory to walk through its index";
+    if (!wrong) {
+        arena_settle(&radix->arena, walk.marks);
+    }
+    free(walk.marks);
+    if (wrong) {
+        arena_unmap(&radix->arena);
+    }
+    return wrong;
 }

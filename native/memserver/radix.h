@@ -30,6 +30,15 @@ struct radix {
 
 /* An index that may take @limit bytes. Returns 0, or a negative errno. */
 int radix_init(struct radix *radix, size_t limit);
+
+/*
+ * The index of a process before this one, in its memfd, which is not taken
+ * over when it fails. @use is called for each slot that it points at, and says
+ * whether there may be one. Returns NULL, or what is wrong.
+ */
+const char *radix_restore(struct radix *radix, int fd, size_t limit,
+                          bool (*use)(void *context, uint32_t slot),
+                          void *context);
 void radix_destroy(struct radix *radix);
 
 /* Finds the slots of a run; RADIX_NONE for a page that is not stored. */

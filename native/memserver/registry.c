@@ -41,6 +41,16 @@ static void tell_status(const struct registry *registry)
                registry->capacity);
 }
 
+/* Puts a session into the list; the lock is held. */
+static void put_in(struct registry *registry, struct session *session)
+{
+    session->references = 1;
+    session->next = registry->sessions;
+    registry->sessions = session;
+    registry->count++;
+    registry->reserved += session->record->reserve;
+}
+
 /* Takes a session out of the list; the lock is held. */
 static void forget(struct registry *registry, struct session *session)
 {
@@ -51,7 +61,7 @@ static void forget(struct registry *registry, struct session *session)
     }
     *place = session->next;
     registry->count--;
-    registry->reserved -= session->reserve;
+    registry->reserved -= session->record->reserve;
     drop_reference(session);
 }
 
@@ -60,7 +70,7 @@ void registry_destroy(struct registry *registry)
     while (registry->sessions) {
         struct session *session = registry->sessions;
 
-        session_close(session, NULL);
+        session_leave(session);
         forget(registry, session);
     }
     pthread_cond_destroy(&registry->changed);
@@ -72,7 +82,8 @@ static struct session *find(struct registry *registry, const uint8_t *id)
 {
     struct session *session = registry->sessions;
 
-    while (session && memcmp(session->id, id, SMEMV_WIRE_ID_SIZE) != 0) {
+    while (session &&
+           memcmp(session->record->id, id, SMEMV_WIRE_ID_SIZE) != 0) {
         session = session->next;
     }
     return session;
@@ -98,9 +109,10 @@ static struct verdict open_again(struct session *session,
     bool same = session_token_is(session, open->token);
 
     pthread_rwlock_rdlock(&session->lock);
-    same = same && session->reserve == open->reserve &&
-           memcmp(session->holder, open->holder, sizeof(open->holder)) == 0;
-    verdict = verdict_ok(session->epoch);
+    same = same && session->record->reserve == open->reserve &&
+           memcmp(record_holder(session->record), open->holder,
+                  sizeof(open->holder)) == 0;
+    verdict = verdict_ok(session->record->epoch);
     pthread_rwlock_unlock(&session->lock);
     if (!same) {
         return verdict_refuse(SMEMV_WIRE_EXISTS,
@@ -114,7 +126,9 @@ static struct verdict open_again(struct session *session,
 static struct verdict check_room(const struct registry *registry,
                                  uint64_t pages)
 {
-    uint64_t room = registry->capacity - registry->reserved;
+    /* Sessions from before may reserve more than the capacity is now. */
+    uint64_t room = registry->capacity > registry->reserved
+                        ? registry->capacity - registry->reserved : 0;
 
     if (pages > room) {
         return verdict_refuse(SMEMV_WIRE_NO_SPACE,
@@ -148,13 +162,19 @@ static struct verdict add(struct registry *registry,
                               "the host has no memory for a session");
     }
     session->changing = true;
-    session->references = 1;
-    session->next = registry->sessions;
-    registry->sessions = session;
-    registry->count++;
-    registry->reserved += session->reserve;
+    put_in(registry, session);
     *added = session;
     return verdict;
+}
+
+void registry_adopt(struct registry *registry, struct session *session)
+{
+    pthread_mutex_lock(&registry->lock);
+    put_in(registry, session);
+    log_line(LOG_INFO, "session %s goes on in epoch %" PRIu64 ": %" PRIu64
+             " of %" PRIu64 " pages", session->record->name,
+             session->record->epoch, session->used, session->record->reserve);
+    pthread_mutex_unlock(&registry->lock);
 }
 
 struct verdict registry_open(struct registry *registry,
@@ -175,18 +195,14 @@ struct verdict registry_open(struct registry *registry,
     if (verdict.status != SMEMV_WIRE_OK) {
         return verdict;
     }
-    verdict.value = session->epoch;
-    if (!session_commit(session)) {
-        verdict = verdict_refuse(SMEMV_WIRE_NO_SPACE,
-                                 "the host has no memory for the reservation");
-    }
+    verdict = session_commit(session);
     pthread_mutex_lock(&registry->lock);
     session->changing = false;
     if (verdict.status != SMEMV_WIRE_OK) {
         forget(registry, session);
     } else {
         log_line(LOG_INFO, "session %s opened: %" PRIu64 " pages",
-                 session->name, session->reserve);
+                 session->record->name, session->record->reserve);
         tell_status(registry);
     }
     pthread_cond_broadcast(&registry->changed);
@@ -219,7 +235,7 @@ struct verdict registry_close(struct registry *registry,
     pthread_mutex_lock(&registry->lock);
     session->changing = false;
     if (verdict.status == SMEMV_WIRE_OK) {
-        log_line(LOG_INFO, "session %s closed", session->name);
+        log_line(LOG_INFO, "session %s closed", session->record->name);
         forget(registry, session);
         tell_status(registry);
     }
@@ -269,7 +285,7 @@ struct verdict registry_reserve(struct registry *registry,
     pthread_mutex_lock(&session->resize);
     verdict = session_check_writer(a);
     if (verdict.status == SMEMV_WIRE_OK) {
-        uint64_t before = session->reserve;
+        uint64_t before = session->record->reserve;
 
         if (pages > before) {
             verdict = grow(registry, a, before, pages);
@@ -303,8 +319,9 @@ struct verdict registry_attach(struct registry *registry,
         return verdict_refuse(SMEMV_WIRE_DENIED, "wrong token");
     }
     pthread_rwlock_rdlock(&session->lock);
-    epoch = session->epoch;
-    held = memcmp(attach->holder, session->holder, sizeof(attach->holder)) == 0;
+    epoch = session->record->epoch;
+    held = memcmp(attach->holder, record_holder(session->record),
+                  sizeof(attach->holder)) == 0;
     pthread_rwlock_unlock(&session->lock);
     if (attach->epoch != epoch && !held) {
         pthread_mutex_unlock(&registry->lock);

@@ -27,8 +27,14 @@ struct registry {
 void registry_init(struct registry *registry, uint64_t capacity,
                    unsigned max_sessions, unsigned workers);
 
-/* Frees all sessions. No connection may be attached any more. */
+/*
+ * Lets go of all sessions, which wait for the next process. No connection may
+ * be attached any more.
+ */
 void registry_destroy(struct registry *registry);
+
+/* Takes a session of a process before this one. */
+void registry_adopt(struct registry *registry, struct session *session);
 
 /* The requests OPEN, CLOSE and RESERVE. They take long. */
 struct verdict registry_open(struct registry *registry,

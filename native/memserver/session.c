@@ -15,9 +15,14 @@
  */
 #include "session.h"
 
+#include "persist.h"
+#include "store.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 /* Pages copied under one hold of the lock: some microseconds. */
 #define GET_STEP 16
@@ -28,8 +33,8 @@ static size_t index_limit(uint64_t reserve)
     return (size_t)reserve * (SMEMV_WIRE_PAGE_SIZE / 32) + (1 << 20);
 }
 
-struct session *session_new(const struct smemv_wire_open *open,
-                            uint64_t max_pages, unsigned workers)
+/* A session without memory yet. NULL: none for that either. */
+static struct session *allocate(unsigned workers)
 {
     struct session *session = calloc(1, sizeof(*session));
     pthread_rwlockattr_t attributes;
@@ -37,23 +42,8 @@ struct session *session_new(const struct smemv_wire_open *open,
     if (!session) {
         return NULL;
     }
-    memcpy(session->id, open->id, sizeof(session->id));
-    memcpy(session->token, open->token, sizeof(session->token));
-    memcpy(session->holder, open->holder, sizeof(session->holder));
-    memcpy(session->name, open->name, sizeof(session->name));
     session->spare = (uint64_t)workers * SMEMV_WIRE_MAX_PAGES;
-    session->epoch = 1;
-    session->reserve = open->reserve;
     session->closed = true; /* until it has its memory */
-    if (radix_init(&session->index, index_limit(open->reserve))) {
-        free(session);
-        return NULL;
-    }
-    if (pool_init(&session->pool, max_pages + session->spare)) {
-        radix_destroy(&session->index);
-        free(session);
-        return NULL;
-    }
     pthread_rwlockattr_init(&attributes);
     /* Or a stream of GETs would keep a PUT waiting for ever. */
     pthread_rwlockattr_setkind_np(
@@ -66,10 +56,49 @@ struct session *session_new(const struct smemv_wire_open *open,
     return session;
 }
 
-static void free_memory(struct session *session)
+struct session *session_new(const struct smemv_wire_open *open,
+                            uint64_t max_pages, unsigned workers)
+{
+    struct session *session = allocate(workers);
+
+    if (!session) {
+        return NULL;
+    }
+    if (radix_init(&session->index, index_limit(open->reserve))) {
+        goto no_index;
+    }
+    if (pool_init(&session->pool, max_pages + session->spare)) {
+        goto no_pool;
+    }
+    session->record_fd = record_create(open, session->pool.fd,
+                                       session->index.arena.fd,
+                                       &session->record);
+    if (session->record_fd >= 0) {
+        return session;
+    }
+    pool_destroy(&session->pool);
+no_pool:
+    radix_destroy(&session->index);
+no_index:
+    session_free(session);
+    return NULL;
+}
+
+/* The memory stays where it is open elsewhere. */
+static void let_go(struct session *session)
 {
     radix_destroy(&session->index);
     pool_destroy(&session->pool);
+}
+
+/* Frees the memory, wherever it is open. */
+static void free_memory(struct session *session)
+{
+    persist_u64(&session->record->state, RECORD_CLOSED);
+    store_remove(session->record->id);
+    arena_free_all(&session->index.arena);
+    pool_free(&session->pool);
+    let_go(session);
 }
 
 void session_free(struct session *session)
@@ -78,22 +107,160 @@ void session_free(struct session *session)
     pthread_mutex_destroy(&session->work_lock);
     pthread_mutex_destroy(&session->resize);
     pthread_rwlock_destroy(&session->lock);
-    explicit_bzero(session->token, sizeof(session->token));
+    if (session->record) {
+        record_unmap(session->record);
+    }
     free(session);
 }
 
-bool session_commit(struct session *session)
+/* The record stays mapped, so its descriptor is not needed any more. */
+static void close_record(struct session *session)
 {
-    uint32_t slots = (uint32_t)(session->reserve + session->spare);
+    close(session->record_fd);
+    session->record_fd = -1;
+}
+
+struct verdict session_commit(struct session *session)
+{
+    uint32_t slots = (uint32_t)(session->record->reserve + session->spare);
+    const int fds[STORE_FDS] = { session->record_fd, session->pool.fd,
+                                 session->index.arena.fd };
+    struct verdict verdict = verdict_ok(session->record->epoch);
 
     if (pool_commit(&session->pool, slots) < slots) {
+        verdict = verdict_refuse(SMEMV_WIRE_NO_SPACE, "the host has no memory "
+                                 "for the reservation");
+    } else if (!store_add(session->record->id, fds)) {
+        verdict = verdict_refuse(SMEMV_WIRE_INTERNAL, "the service manager "
+                                 "does not answer, which is to keep the "
+                                 "session when this process ends");
+    }
+    close_record(session);
+    if (verdict.status != SMEMV_WIRE_OK) {
         free_memory(session);
-        return false;
+        return verdict;
     }
     pthread_rwlock_wrlock(&session->lock);
     session->closed = false;
     pthread_rwlock_unlock(&session->lock);
+    return verdict;
+}
+
+/* What radix_restore() finds out about the pool's slots. */
+struct usage {
+    const struct pool *pool;
+    uint64_t *used; /* a bit for each slot */
+    uint64_t count;
+};
+
+static bool use_slot(void *context, uint32_t slot)
+{
+    struct usage *usage = context;
+
+    if (!pool_has(usage->pool, slot) || pool_bit(usage->used, slot)) {
+        return false;
+    }
+    pool_set_bit(usage->used, slot);
+    usage->count++;
     return true;
+}
+
+/* Makes the slots as many as are reserved, whatever was under way. */
+static const char *fit(struct session *session, uint32_t slots)
+{
+    uint64_t wanted = session->record->reserve + session->spare;
+
+    if (slots > wanted) {
+        pool_release(&session->pool, (uint32_t)(slots - wanted));
+    } else if (pool_commit(&session->pool, (uint32_t)(wanted - slots)) <
+               wanted - slots) {
+        return "the host has no memory for its reservation";
+    }
+    return NULL;
+}
+
+/* The index and then the pool, of which the files are mapped already. */
+static const char *restore_pages(struct session *session, int index_fd)
+{
+    struct usage usage = { .pool = &session->pool };
+    const char *wrong;
+
+    usage.used = calloc(session->pool.bound / 64 + 1, sizeof(*usage.used));
+    if (!usage.used) {
+        return "there is no memory to find its slots";
+    }
+    wrong = radix_restore(&session->index, index_fd,
+                          index_limit(session->record->reserve), use_slot,
+                          &usage);
+    if (!wrong) {
+        session->used = usage.count;
+        wrong = usage.count > session->record->reserve
+                    ? "it has more pages than it reserved"
+                    : fit(session, pool_settle(&session->pool, usage.used));
+        if (wrong) {
+            radix_destroy(&session->index);
+        }
+    }
+    free(usage.used);
+    return wrong;
+}
+
+static bool has_inode(int fd, uint64_t inode)
+{
+    struct stat stat;
+
+    return fstat(fd, &stat) == 0 && stat.st_ino == inode;
+}
+
+static const char *restore(struct session *session, int record_fd,
+                           const int fds[2], uint64_t max_pages)
+{
+    const char *wrong = record_find(record_fd, &session->record);
+    unsigned pages;
+
+    if (wrong) {
+        return wrong;
+    }
+    pages = !has_inode(fds[0], session->record->pages_inode);
+    if (!has_inode(fds[pages], session->record->pages_inode) ||
+        !has_inode(fds[!pages], session->record->index_inode)) {
+        return "its pages or its index are another's";
+    }
+    if (session->record->reserve > POOL_MAX_SLOTS - session->spare) {
+        return "its reservation cannot be";
+    }
+    if (max_pages < session->record->reserve) {
+        max_pages = session->record->reserve;
+    }
+    if (pool_restore(&session->pool, fds[pages], max_pages + session->spare)) {
+        return "its pages cannot be mapped";
+    }
+    wrong = restore_pages(session, fds[!pages]);
+    if (wrong) {
+        pool_destroy(&session->pool);
+    }
+    return wrong;
+}
+
+struct session *session_restore(int record_fd, const int fds[2],
+                                uint64_t max_pages, unsigned workers,
+                                const char **wrong)
+{
+    struct session *session = allocate(workers);
+
+    if (!session) {
+        *wrong = "there is no memory for it";
+        return NULL;
+    }
+    *wrong = restore(session, record_fd, fds, max_pages);
+    if (*wrong) {
+        session_free(session);
+        return NULL;
+    }
+    session->record_fd = record_fd;
+    close_record(session);
+    session->closed = false;
+    return session;
 }
 
 bool session_token_is(const struct session *session,
@@ -102,14 +269,15 @@ bool session_token_is(const struct session *session,
     volatile uint8_t difference = 0;
 
     for (size_t i = 0; i < SMEMV_WIRE_TOKEN_SIZE; i++) {
-        difference |= session->token[i] ^ token[i];
+        difference |= session->record->token[i] ^ token[i];
     }
     return difference == 0;
 }
 
 static bool holds(const struct attachment *a)
 {
-    return memcmp(a->holder, a->session->holder, sizeof(a->holder)) == 0;
+    return memcmp(a->holder, record_holder(a->session->record),
+                  sizeof(a->holder)) == 0;
 }
 
 static struct verdict refuse_closed(void)
@@ -126,14 +294,14 @@ static struct verdict check_writer(const struct attachment *a)
     if (!holds(a)) {
         return verdict_refuse(SMEMV_WIRE_STALE,
                               "another main host holds the session, which is "
-                              "in epoch %" PRIu64, a->session->epoch);
+                              "in epoch %" PRIu64, a->session->record->epoch);
     }
     return verdict_ok(0);
 }
 
 static struct verdict check_reader(const struct attachment *a)
 {
-    if (!a->session->closed && a->epoch == a->session->epoch) {
+    if (!a->session->closed && a->epoch == a->session->record->epoch) {
         return verdict_ok(0);
     }
     return check_writer(a);
@@ -224,11 +392,11 @@ static struct verdict store(const struct attachment *a, uint64_t page,
     for (unsigned i = 0; i < count; i++) {
         added += old[i] == RADIX_NONE;
     }
-    if (added > session->reserve - session->used) {
+    if (added > session->record->reserve - session->used) {
         return verdict_refuse(SMEMV_WIRE_RESERVATION,
                               "%u new pages are beyond the reservation: "
                               "%" PRIu64 " of %" PRIu64 " pages are stored",
-                              added, session->used, session->reserve);
+                              added, session->used, session->record->reserve);
     }
     if (added && !radix_prepare(&session->index)) {
         return verdict_refuse(SMEMV_WIRE_NO_SPACE,
@@ -332,22 +500,22 @@ struct verdict session_drop(const struct attachment *a, uint64_t page,
 struct verdict session_claim(const struct attachment *a, uint64_t expected)
 {
     struct session *session = a->session;
+    struct record *record = session->record;
     struct verdict verdict;
 
     pthread_rwlock_wrlock(&session->lock);
     if (session->closed) {
         verdict = refuse_closed();
-    } else if (session->epoch == expected + 1 && holds(a)) {
+    } else if (record->epoch == expected + 1 && holds(a)) {
         /* This very claim was made before, and its answer lost. */
-        verdict = verdict_ok(session->epoch);
-    } else if (session->epoch != expected) {
+        verdict = verdict_ok(record->epoch);
+    } else if (record->epoch != expected) {
         verdict = verdict_refuse(SMEMV_WIRE_STALE,
                                  "the session is in epoch %" PRIu64
-                                 ", not %" PRIu64, session->epoch, expected);
+                                 ", not %" PRIu64, record->epoch, expected);
     } else {
-        session->epoch++;
-        memcpy(session->holder, a->holder, sizeof(session->holder));
-        verdict = verdict_ok(session->epoch);
+        record_claim(record, a->holder);
+        verdict = verdict_ok(record->epoch);
     }
     pthread_rwlock_unlock(&session->lock);
     return verdict;
@@ -356,7 +524,7 @@ struct verdict session_claim(const struct attachment *a, uint64_t expected)
 struct verdict session_grow(const struct attachment *a, uint64_t reserve)
 {
     struct session *session = a->session;
-    uint32_t slots = (uint32_t)(reserve - session->reserve);
+    uint32_t slots = (uint32_t)(reserve - session->record->reserve);
     uint32_t committed = pool_commit(&session->pool, slots);
     struct verdict verdict;
 
@@ -373,7 +541,7 @@ struct verdict session_grow(const struct attachment *a, uint64_t reserve)
                                  "no room for the session's index");
     }
     if (verdict.status == SMEMV_WIRE_OK) {
-        session->reserve = reserve;
+        persist_u64(&session->record->reserve, reserve);
         verdict.value = reserve;
     }
     pthread_rwlock_unlock(&session->lock);
@@ -390,7 +558,7 @@ struct verdict session_shrink(const struct attachment *a, uint64_t reserve)
     uint64_t before;
 
     pthread_rwlock_wrlock(&session->lock);
-    before = session->reserve;
+    before = session->record->reserve;
     verdict = check_writer(a);
     if (verdict.status == SMEMV_WIRE_OK && session->used > reserve) {
         verdict = verdict_refuse(SMEMV_WIRE_RESERVATION,
@@ -398,7 +566,7 @@ struct verdict session_shrink(const struct attachment *a, uint64_t reserve)
                                  "%" PRIu64, session->used, reserve);
     }
     if (verdict.status == SMEMV_WIRE_OK) {
-        session->reserve = reserve;
+        persist_u64(&session->record->reserve, reserve);
         verdict.value = reserve;
     }
     pthread_rwlock_unlock(&session->lock);
@@ -434,4 +602,10 @@ struct verdict session_close(struct session *session,
     }
     pthread_mutex_unlock(&session->resize);
     return verdict;
+}
+
+void session_leave(struct session *session)
+{
+    session->closed = true;
+    let_go(session);
 }

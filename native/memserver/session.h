@@ -9,6 +9,7 @@
 #include "../wire/smemv-wire.h"
 #include "pool.h"
 #include "radix.h"
+#include "record.h"
 #include "verdict.h"
 
 #include <pthread.h>
@@ -18,16 +19,12 @@
 
 struct session {
     /* Never change. */
-    uint8_t id[SMEMV_WIRE_ID_SIZE];
-    uint8_t token[SMEMV_WIRE_TOKEN_SIZE];
-    char name[SMEMV_WIRE_NAME_SIZE];
     uint64_t spare; /* slots beyond the reservation, for PUTs being worked on */
 
-    pthread_rwlock_t lock; /* of what follows */
-    uint8_t holder[SMEMV_WIRE_HOLDER_SIZE];
-    uint64_t epoch;
-    uint64_t reserve; /* pages */
-    uint64_t used;    /* pages */
+    pthread_rwlock_t lock; /* of what follows, and of what changes in record */
+    struct record *record;
+    int record_fd; /* -1: closed, as it is not needed any more */
+    uint64_t used; /* pages */
     bool closed;
     struct radix index;
 
@@ -61,8 +58,20 @@ struct session *session_new(const struct smemv_wire_open *open,
                             uint64_t max_pages, unsigned workers);
 void session_free(struct session *session);
 
-/* Commits the memory that was reserved; takes long. */
-bool session_commit(struct session *session);
+/*
+ * Commits the memory that was reserved, and has the session kept beyond the
+ * end of the process; takes long.
+ */
+struct verdict session_commit(struct session *session);
+
+/*
+ * The session of a process before this one, from the memfd of its record and
+ * two more, in any order, of which it takes over all three. NULL: @wrong says
+ * what is wrong with them.
+ */
+struct session *session_restore(int record_fd, const int fds[2],
+                                uint64_t max_pages, unsigned workers,
+                                const char **wrong);
 
 /* Is it the session's token? Takes as long whatever it is. */
 bool session_token_is(const struct session *session,
@@ -100,5 +109,8 @@ struct verdict session_shrink(const struct attachment *a, uint64_t reserve);
  */
 struct verdict session_close(struct session *session,
                              const struct attachment *a);
+
+/* Lets go of the session's memory, which waits for the next process. */
+void session_leave(struct session *session);
 
 #endif

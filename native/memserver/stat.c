@@ -21,15 +21,16 @@ static void hex(char *text, const uint8_t *bytes, size_t size)
 /* Nothing in it needs quoting: a session's name has no such characters. */
 static void print_session(FILE *out, struct session *session)
 {
+    const struct record *record = session->record;
     char id[2 * SMEMV_WIRE_ID_SIZE + 1];
 
-    hex(id, session->id, sizeof(session->id));
+    hex(id, record->id, sizeof(record->id));
     pthread_rwlock_rdlock(&session->lock);
     fprintf(out,
             "{\"id\": \"%s\", \"name\": \"%s\", \"reserved\": %" PRIu64
             ", \"used\": %" PRIu64 ", \"epoch\": %" PRIu64
             ", \"connections\": %u}",
-            id, session->name, session->reserve, session->used, session->epoch,
+            id, record->name, record->reserve, session->used, record->epoch,
             atomic_load(&session->connections));
     pthread_rwlock_unlock(&session->lock);
 }

@@ -8,9 +8,11 @@
 
 #include "buffer.h"
 #include "connection.h"
+#include "counters.h"
 #include "server.h"
 
 #include <pthread.h>
+#include <stdalign.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 
@@ -21,11 +23,15 @@ struct worker {
     int wake; /* an eventfd */
     struct buffers buffers;
     struct connection *connections;
+    struct log_limit tls_log_limit;
     atomic_uint load; /* connections that it has, or has in its mail */
 
     pthread_mutex_t lock;      /* of what follows */
     struct connection *mail;   /* new, or their job is done */
     bool stopping;
+
+    /* On cache lines that no other worker writes. */
+    alignas(64) struct counters counters;
 };
 
 /* Returns 0, or a negative errno. */

@@ -49,6 +49,12 @@ options:
     description: How long the VM may pause at the switch-over, in milliseconds.
     type: int
     default: 300
+  tls:
+    description:
+      - Whether the VM moves by TLS, to its destination and to memservers, with the certificates that the role
+        P(smemv.kvm.pki#role) has given to its hosts. A VM that is split already speaks to memservers as it did before.
+    type: bool
+    default: true
 """
 
     # Where its memory is to be.

@@ -18,6 +18,7 @@ MOVE = {
     "destination_port": {"type": "int"},
     "bandwidth": {"type": "str", "default": "0B"},
     "max_downtime": {"type": "int", "default": 300},
+    "tls": {"type": "bool", "default": True},
     **WAITING,
 }
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 
+from ansible_collections.smemv.kvm.plugins.module_utils import tls
 from ansible_collections.smemv.kvm.plugins.module_utils.errors import (
     QmpCommandError,
     RelocationFailed,
@@ -99,14 +100,14 @@ class Relocation:
 
         :param target: {destination_address, destination_port, main_memory (bytes; None: all), sub_hosts: [{name,
             address, port, share (bytes)}], policy (where a VM is split), bandwidth (bytes a second, 0: no limit),
-            max_downtime (ms)}.
+            max_downtime (ms), tls (bool)}.
         """
         with self._connect() as client:
             client.execute("migrate-set-capabilities", capabilities=[{"capability": "return-path", "state": True}])
             client.execute(
                 "migrate-set-parameters", max_bandwidth=target["bandwidth"], downtime_limit=target["max_downtime"]
             )
-            aimed = self._set_target(client, target)
+            aimed = self._set_target(client, target, tls.be_source(client, target["tls"]))
             try:
                 client.execute(
                     "migrate", uri="tcp:{}:{}".format(target["destination_address"], target["destination_port"])
@@ -116,7 +117,7 @@ class Relocation:
                     client.execute("smemv-clear-target")
                 raise
 
-    def _set_target(self, client, target):
+    def _set_target(self, client, target, credentials):
         """Say where the pages go; a whole VM that stays whole needs none said. Whether it was."""
         memory = query_smemv(client)
         if target["main_memory"] is None and not (memory and is_split(memory)):
@@ -131,6 +132,7 @@ class Relocation:
                 for host in target["sub_hosts"]
             ],
             **policy,
+            **credentials,
         )
         return True
 

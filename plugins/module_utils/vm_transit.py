@@ -10,22 +10,25 @@ from __future__ import annotations
 
 import os
 
-from ansible_collections.smemv.kvm.plugins.module_utils import vm
+from ansible_collections.smemv.kvm.plugins.module_utils import tls, vm
 from ansible_collections.smemv.kvm.plugins.module_utils.errors import HostError, QmpError
 
 
-def listen(vms, name, config, address, ports, check):
+def listen(vms, name, config, address, ports, secure, check):
     """Have a QEMU wait for the VM.
 
     :param vms: a VmHost.
     :param config: the VM's configuration on the host that it comes from.
     :param address: of this host, where its memory and devices are received.
     :param ports: (first, last) to listen on; the first free one is taken.
+    :param secure: whether the VM comes by TLS.
     :returns: {changed, address, port}; port is None in check mode where nothing listens yet.
     """
     missing = [path for path in vm.paths_wanted(config) if not os.path.exists(path)]
     if missing:
         raise HostError("there is no {}, which VM {} uses".format(", no ".join(missing), name))
+    if secure:
+        tls.check()
     found = vms.describe(name)
     if found is not None:
         if found["adopted"]:
@@ -43,6 +46,7 @@ def listen(vms, name, config, address, ports, check):
     try:
         vms.start(name)
         with vms.connect(name) as client:
+            tls.be_destination(client, secure)
             client.execute("migrate-incoming", channels=[_channel(address, ports)])
             port = _listening_port({"migration": client.execute("query-migrate")})
     except (HostError, QmpError):

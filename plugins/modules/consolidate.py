@@ -93,7 +93,7 @@ def main():
         supports_check_mode=True,
     )
     params = module.params
-    keys = ("destination_host", "destination_address", "destination_port", "max_downtime")
+    keys = ("destination_host", "destination_address", "destination_port", "max_downtime", "tls")
     try:
         target = {key: params[key] for key in keys}
         target.update(main_memory=None, sub_hosts=[])

@@ -108,7 +108,7 @@ def main():
         supports_check_mode=True,
     )
     params = module.params
-    keys = ("destination_host", "destination_address", "destination_port", "sub_hosts", "policy", "max_downtime")
+    keys = ("destination_host", "destination_address", "destination_port", "sub_hosts", "policy", "max_downtime", "tls")
     try:
         target = {key: params[key] for key in keys}
         target["main_memory"] = parse_pages(params["main_memory"], "main_memory")

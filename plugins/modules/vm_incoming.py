@@ -49,6 +49,10 @@ options:
     description: The last TCP port to listen on.
     type: int
     default: 4879
+  tls:
+    description: Whether the VM comes by TLS, with the certificates that the role P(smemv.kvm.pki#role) gives to hosts.
+    type: bool
+    default: true
 seealso:
   - module: smemv.kvm.split_migrate
   - module: smemv.kvm.vm_release
@@ -95,6 +99,7 @@ def main():
             "address": {"type": "str"},
             "first_port": {"type": "int", "default": 4780},
             "last_port": {"type": "int", "default": 4879},
+            "tls": {"type": "bool", "default": True},
         },
         required_if=[("state", "listening", ["config", "address"])],
         supports_check_mode=True,
@@ -107,7 +112,9 @@ def main():
         if params["state"] == "absent":
             module.exit_json(**vm_transit.give_up(vms, params["name"], check))
         ports = params["first_port"], params["last_port"]
-        module.exit_json(**vm_transit.listen(vms, params["name"], params["config"], params["address"], ports, check))
+        module.exit_json(
+            **vm_transit.listen(vms, params["name"], params["config"], params["address"], ports, params["tls"], check)
+        )
     except SmemvError as error:
         module.fail_json(msg=str(error))
 

@@ -69,7 +69,7 @@ static void add_connection(int fd, bool local)
     struct connection *c;
 
     insist(!peers_enter(&server.peers, "fuzzer"));
-    c = connection_new(fd, local, "fuzzer");
+    c = connection_new(fd, NULL, local, "fuzzer");
     insist(c);
     worker_add(&worker, c);
 }

@@ -49,15 +49,26 @@ SEQUENCES = {
 }
 
 
+HTTP = {
+    "get": b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1:9470\r\nAccept: */*\r\n\r\n",
+    "query": b"GET /metrics?x=y HTTP/1.0\r\n\r\n",
+    "post": b"POST /metrics HTTP/1.1\r\nContent-Length: 1\r\n\r\nx",
+    "elsewhere": b"GET / HTTP/1.1\r\n\r\n",
+    "empty": b"\r\n\r\n",
+}
+
+
 def main(directory: str) -> None:
     root = pathlib.Path(directory)
-    for target in ("fuzz_wire", "fuzz_connection"):
+    for target in ("fuzz_wire", "fuzz_connection", "fuzz_http"):
         (root / target).mkdir(parents=True, exist_ok=True)
     for name, request in REQUESTS.items():
         (root / "fuzz_wire" / name).write_bytes(request[:16])
         if 16 < len(request) <= 16 + 280:
             (root / "fuzz_wire" / f"{name}-payload").write_bytes(request[16:])
         (root / "fuzz_connection" / name).write_bytes(bytes([ATTACHED]) + request)
+    for name, request in HTTP.items():
+        (root / "fuzz_http" / name).write_bytes(request)
     for name, sequence in SEQUENCES.items():
         requests = b"".join(REQUESTS[one] for one in sequence)
         for how in (LOCAL, ATTACHED, ATTACHED | PIECES, LOCAL | ATTACHED):

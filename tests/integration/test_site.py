@@ -21,9 +21,10 @@ def properties(cluster, unit, *names):
 
 def test_the_memserver_is_sandboxed(cluster):
     wanted = {
-        "ActiveState": "active", "UnitFileState": "enabled", "Type": "notify", "User": "smemv", "Restart": "on-failure",
-        "CapabilityBoundingSet": "", "NoNewPrivileges": "yes", "ProtectSystem": "strict", "ProtectHome": "yes",
-        "PrivateDevices": "yes", "PrivateTmp": "yes", "MemoryDenyWriteExecute": "yes", "RestrictNamespaces": "yes",
+        "ActiveState": "active", "UnitFileState": "enabled", "Type": "notify-reload", "User": "smemv",
+        "Restart": "on-failure", "CapabilityBoundingSet": "", "NoNewPrivileges": "yes",
+        "ProtectSystem": "strict", "ProtectHome": "yes", "PrivateDevices": "yes", "PrivateUsers": "yes",
+        "PrivateTmp": "yes", "RemoveIPC": "yes", "MemoryDenyWriteExecute": "yes", "RestrictNamespaces": "yes",
         "ProtectKernelTunables": "yes", "ProtectControlGroups": "yes", "LockPersonality": "yes",
     }  # fmt: skip
     assert properties(cluster, "smemv-memserver", *wanted) == wanted

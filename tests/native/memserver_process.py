@@ -7,8 +7,10 @@ import os
 import pathlib
 import re
 import signal
+import ssl
 import subprocess
 
+from service_manager import ServiceManager
 from wire_client import Connection, Session
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -37,26 +39,36 @@ class Memserver:
         capacity: int = 64 * MIB,
         workers: int = 2,
         options: tuple[str, ...] = (),
+        manager: ServiceManager | None = None,
+        tls: ssl.SSLContext | None = None,
     ):
+        self.tls = tls
         self.control = str(directory / "control.sock")
         self.log = directory / "log"
+        command = [
+            str(binary),
+            "--listen",
+            "127.0.0.1:0",
+            "--control",
+            self.control,
+            "--capacity",
+            str(capacity),
+            "--workers",
+            str(workers),
+            *options,
+        ]
+        environment, descriptors = {}, []
+        if manager:
+            command, environment, descriptors = manager.launch(command)
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [
-                    binary,
-                    "--listen",
-                    "127.0.0.1:0",
-                    "--control",
-                    self.control,
-                    "--capacity",
-                    str(capacity),
-                    "--workers",
-                    str(workers),
-                    *options,
-                ],
+                command,
                 stderr=log,
-                env={**os.environ, **SANITIZER_OPTIONS},
+                env={**os.environ, **SANITIZER_OPTIONS, **environment},
+                pass_fds=descriptors,
             )
+        for descriptor in descriptors:
+            os.close(descriptor)
         self.address = ("127.0.0.1", self._port())
 
     def _port(self) -> int:
@@ -76,7 +88,7 @@ class Memserver:
 
     def connect(self, **options) -> Connection:
         """A connection that has said HELLO."""
-        connection = Connection(self.address, **options)
+        connection = Connection(self.address, **{"tls": self.tls, **options})
         assert connection.hello().status == 0
         return connection
 

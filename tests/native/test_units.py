@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The C test programs in c/: parser, index and pool, each by itself."""
+"""The C test programs in c/: parser, index, pool and session, each by itself."""
 
 from __future__ import annotations
 
@@ -24,6 +24,10 @@ def test_wire():
     run("wire_test")
 
 
+def test_syscalls():
+    run("syscalls_test")
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_radix(seed):
     run("radix_test", seed)
@@ -32,3 +36,8 @@ def test_radix(seed):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_pool(seed):
     run("pool_test", seed)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_killed_at_any_instruction(seed):
+    run("kill_test", seed)

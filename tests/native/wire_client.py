@@ -12,6 +12,7 @@ import dataclasses
 import json
 import os
 import socket
+import ssl
 import struct
 
 PAGE = 4096
@@ -131,7 +132,9 @@ class Closed(Exception):
 class Connection:
     """One connection; requests may be sent on and answers read apart from each other."""
 
-    def __init__(self, address, timeout: float = 20, source: str | None = None):
+    def __init__(
+        self, address, timeout: float = 20, source: str | None = None, tls: ssl.SSLContext | None = None
+    ):
         if isinstance(address, str):
             self.socket = socket.socket(socket.AF_UNIX)
             self.socket.settimeout(timeout)
@@ -139,6 +142,8 @@ class Connection:
         else:
             self.socket = socket.create_connection(address, timeout, (source, 0) if source else None)
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls:
+            self.socket = tls.wrap_socket(self.socket, server_hostname=address[0])
         self.tag = 0
 
     def __enter__(self):

@@ -6,13 +6,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from tests.native.certificates import Authority
 from tests.qemu import binaries
-from tests.qemu.hosts import Hosts
+from tests.qemu.hosts import Hosts, credentials
 from tests.qemu.memserver import Memserver
 from tests.qemu.vm import Vm, start
 
@@ -71,14 +72,14 @@ def start_vm(socket_folder: Path) -> Iterator[Callable[..., Vm]]:
 
 @pytest.fixture
 def start_memserver(socket_folder: Path) -> Iterator[Callable[..., Memserver]]:
-    """Memserver(capacity, port=None) that ends with the test; they are named sub-1, sub-2, …"""
+    """Memserver(capacity, port=None, options=()) that ends with the test; they are named sub-1, sub-2, …"""
     binary = binaries.memserver()
     with contextlib.ExitStack() as stack:
         numbers = itertools.count(1)
 
-        def start_one(capacity: int, port: int | None = None) -> Memserver:
+        def start_one(capacity: int, port: int | None = None, options: Sequence[object] = ()) -> Memserver:
             folder = socket_folder / f"sub-{next(numbers)}"
-            return stack.enter_context(Memserver(binary, folder, capacity, port))
+            return stack.enter_context(Memserver(binary, folder, capacity, port, options))
 
         yield start_one
 
@@ -86,3 +87,25 @@ def start_memserver(socket_folder: Path) -> Iterator[Callable[..., Memserver]]:
 @pytest.fixture
 def hosts(patched: Path, start_vm: Callable[..., Vm], start_memserver: Callable[..., Memserver]) -> Hosts:
     return Hosts(patched, start_vm, start_memserver)
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path / "ca")
+
+
+@pytest.fixture
+def main_host(authority: Authority, tmp_path: Path) -> list[str]:
+    """Options of a VM on a main host that memservers know."""
+    return credentials(authority.issue(tmp_path / "main-1", "main-1", "DNS:main-1"))
+
+
+@pytest.fixture
+def start_with_tls(
+    authority: Authority, tmp_path: Path, start_memserver: Callable[..., Memserver]
+) -> Callable[[], Memserver]:
+    """Starts memservers that speak TLS, with the main host and each other."""
+    folder = authority.issue(tmp_path / "sub", "sub", "DNS:sub,IP:127.0.0.1")
+    peers = tmp_path / "peers"
+    peers.write_text("main-1\nsub\n")
+    return lambda: start_memserver(512 << 20, options=["--tls", folder, "--peers", peers])

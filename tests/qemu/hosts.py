@@ -16,6 +16,13 @@ from tests.qemu.memserver import Memserver
 from tests.qemu.split import MIB, set_target, shares
 from tests.qemu.vm import Vm
 
+CREDENTIALS = "smemv-tls"
+
+
+def credentials(folder: Path) -> list[str]:
+    """Options of a VM that has the certificates in that folder."""
+    return ["-object", f"tls-creds-x509,id={CREDENTIALS},dir={folder},endpoint=client,verify-peer=on"]
+
 
 @dataclass
 class Place:
@@ -62,8 +69,8 @@ class Hosts:
             devices=devices,
         )
 
-    def running_vm(self, place: Place) -> Vm:
-        vm = self.vm(place)
+    def running_vm(self, place: Place, devices: Sequence[str] = ()) -> Vm:
+        vm = self.vm(place, devices=devices)
         vm.wait_for_guest(lambda status: status["phase"] == "run" and status["accesses"] > 0, timeout=120)
         return vm
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,16 @@ POLL = 0.05
 class Memserver:
     """A running memserver; a context manager that ends it. Its control socket and log are in folder."""
 
-    def __init__(self, binary: Path, folder: Path, capacity: int, port: int | None = None) -> None:
-        """capacity is in bytes; without a port a free one is taken."""
+    def __init__(
+        self, binary: Path, folder: Path, capacity: int, port: int | None = None, options: Sequence[object] = ()
+    ) -> None:
+        """capacity is in bytes; without a port a free one is taken; options are further ones of the memserver."""
         folder.mkdir(parents=True, exist_ok=True)
         self.name = folder.name
         self.port = port or free_port()
         self._control = str(folder / "control.sock")
-        command = [binary, "--listen", f"{HOST}:{self.port}", "--control", self._control, "--capacity", str(capacity)]
+        command = [binary, "--listen", f"{HOST}:{self.port}", "--control", self._control]
+        command += ["--capacity", str(capacity), *map(str, options)]
         with open(folder / "log", "wb") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:

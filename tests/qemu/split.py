@@ -22,11 +22,13 @@ def shares(memory: int, limit: int, count: int) -> list[int]:
     return [(pages // count + (number < pages % count)) * PAGE for number in range(count)]
 
 
-def set_target(source: Vm, name: str, memory: int, limit: int, memservers: Sequence[Memserver]) -> None:
-    """Make the next migration a split one."""
+def set_target(
+    source: Vm, name: str, memory: int, limit: int, memservers: Sequence[Memserver], **options: object
+) -> None:
+    """Make the next migration a split one; options are further ones of smemv-set-target."""
     each = shares(memory, limit, len(memservers))
     sub_hosts = [memserver.sub_host(share) for memserver, share in zip(memservers, each)]
-    source.qmp("smemv-set-target", name=name, main_limit=limit, sub_hosts=sub_hosts)
+    source.qmp("smemv-set-target", name=name, main_limit=limit, sub_hosts=sub_hosts, **options)
     source.set_capabilities("return-path")
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import os
 import random
-
 from collections.abc import Callable, Sequence
 
 import pytest
 
-from tests.qemu.hosts import Hosts, Place, bare, small
+from tests.qemu.hosts import CREDENTIALS, Hosts, Place, bare, small
 from tests.qemu.memserver import Memserver
 from tests.qemu.split import MIB, PAGE, check_sum, run_within, set_target, shares, wait_until, where
 from tests.qemu.vm import Vm
@@ -217,21 +216,22 @@ def test_it_goes_on_when_a_sub_host_is_back(hosts: Hosts) -> None:
 class Journey:
     """A VM on its way over hosts, under load: each operation is one of those that an operator has."""
 
-    def __init__(self, hosts: Hosts, place: Place, seed: int) -> None:
+    def __init__(
+        self, hosts: Hosts, place: Place, seed: int, devices: Sequence[str], memservers: Sequence[Memserver]
+    ) -> None:
         self.hosts = hosts
         self.place = place
+        self.devices = devices
         self.random = random.Random(seed)
-        self.memservers = roomy(hosts, 5)
-        self.vm = hosts.running_vm(place)
+        self.memservers = memservers
+        self.vm = hosts.running_vm(place, devices)
         self.used: list[Memserver] = []
         self.limit = place.memory
 
     def move(self) -> None:
         """To a new main host, with other sub-hosts or the same ones."""
         self.aim(new_sub_hosts=self.random.random() < 0.7)
-        destination = self.hosts.vm(self.place, incoming=True)
-        self.vm.qmp("smemv-set-target", name="test", **self.layout())
-        self.vm.set_capabilities("return-path")
+        destination = self.migration()
         self.vm.migrate_to(destination)
         self.vm.qmp("quit")
         assert self.vm.process.wait(timeout=30) == 0
@@ -243,9 +243,7 @@ class Journey:
         if self.random.random() < 0.5:
             self.vm.qmp("smemv-rebalance", **self.layout())
             return
-        destination = self.hosts.vm(self.place, incoming=True)
-        self.vm.qmp("smemv-set-target", name="test", **self.layout())
-        self.vm.set_capabilities("return-path")
+        destination = self.migration()
         self.vm.migrate_to(destination)
         self.vm.stop()
         self.vm = destination
@@ -259,9 +257,7 @@ class Journey:
         """A move that is cancelled, at any time."""
         used, limit = self.used, self.limit
         self.aim(new_sub_hosts=True)
-        destination = self.hosts.vm(self.place, incoming=True)
-        self.vm.qmp("smemv-set-target", name="test", **self.layout())
-        self.vm.set_capabilities("return-path")
+        destination = self.migration()
         self.vm.qmp("migrate-set-parameters", max_bandwidth=32 * MIB)
         self.vm.qmp("migrate", uri=destination.listen())
         self.random.choice([lambda: self.vm.qmp("migrate_cancel"), destination.stop])()
@@ -278,7 +274,14 @@ class Journey:
             self.used = self.random.sample(self.memservers, self.random.randint(1, 4))
 
     def layout(self) -> dict[str, object]:
-        return {"main_limit": self.limit, "sub_hosts": sub_hosts(self.place, self.limit, self.used) if self.used else []}
+        used = sub_hosts(self.place, self.limit, self.used) if self.used else []
+        return {"main_limit": self.limit, "sub_hosts": used}
+
+    def migration(self) -> Vm:
+        """What the layout needs is set; the destination."""
+        self.vm.qmp("smemv-set-target", name="test", tls_creds=CREDENTIALS, **self.layout())
+        self.vm.set_capabilities("return-path")
+        return self.hosts.vm(self.place, incoming=True, devices=self.devices)
 
     def step(self) -> str:
         operations = [self.move, self.fail, self.rebalance, self.consolidate] if self.used else [self.move]
@@ -304,9 +307,9 @@ class Journey:
 
 
 @pytest.mark.parametrize("seed", range(*map(int, os.environ.get("SMEMV_JOURNEYS", "1:3").split(":"))))
-def test_journey(hosts: Hosts, seed: int) -> None:
-    """Ten operations in a random order. More seeds: SMEMV_JOURNEYS=FIRST:END."""
-    journey = Journey(hosts, small(2), seed)
+def test_journey(hosts: Hosts, main_host: list[str], start_with_tls: Callable[[], Memserver], seed: int) -> None:
+    """Ten operations in a random order, by TLS. More seeds: SMEMV_JOURNEYS=FIRST:END."""
+    journey = Journey(hosts, small(2), seed, main_host, [start_with_tls() for _ in range(5)])
     for number in range(10):
         name = journey.step()
         print(f"{number}: {name}: {[memserver.name for memserver in journey.used]}, limit {journey.limit // MIB} MiB")

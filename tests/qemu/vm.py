@@ -55,6 +55,8 @@ class Vm:
 
     def __exit__(self, *exception: object) -> None:
         self.stop()
+        # pytest shows it where a test has failed.
+        print(f"{self.folder.name} ended with {self.process.returncode}: {self.log()}")
 
     def qmp(self, command: str, **arguments: Any) -> Any:
         """Run a QMP command; underscores in the arguments' names stand for hyphens. Raises the client's errors."""

@@ -18,6 +18,7 @@ TARGET = {
     "policy": "threshold",
     "bandwidth": 0,
     "max_downtime": 300,
+    "tls": False,
 }
 RECORDED = dict(TARGET, operation="split_migrate")
 WHOLE = {"state": "whole", "limit": 0, "sub-hosts": [], "total": 2 << 30}

@@ -12,7 +12,7 @@ LISTENING = {"socket-address": [{"type": "inet", "host": "198.18.0.2", "port": "
 
 
 def listen(host, config=None, check=False):
-    return vm_transit.listen(host.vms, "big", config or host.config(), "198.18.0.2", PORTS, check)
+    return vm_transit.listen(host.vms, "big", config or host.config(), "198.18.0.2", PORTS, False, check)
 
 
 def expecting(host, **answers):

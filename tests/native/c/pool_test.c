@@ -1,7 +1,8 @@
 /*
  * The pool against a model: slots taken and given back, memory added and
  * released, at random from a seed. No slot is in two hands, what is in a
- * taken slot stays, and as much can be taken as was committed, no more.
+ * taken slot stays, and as much can be taken as was committed, no more; by one
+ * process after the other.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later
  */
@@ -12,6 +13,7 @@
 #include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define MAX_SLOTS 40000
 #define OPERATIONS 8000
@@ -102,6 +104,21 @@ static void release(unsigned count)
     committed -= released;
 }
 
+/* What the next process would do, with the same memfd. */
+static void restart(void)
+{
+    uint64_t used[MAX_SLOTS / 64] = { 0 };
+    int fd = dup(pool.fd);
+
+    pool_destroy(&pool);
+    CHECK(pool_restore(&pool, fd, MAX_SLOTS) == 0);
+    for (unsigned i = 0; i < taken_count; i++) {
+        CHECK(pool_has(&pool, taken[i]));
+        pool_set_bit(used, taken[i]);
+    }
+    CHECK(pool_settle(&pool, used) == committed);
+}
+
 /* The memfd has as much memory as is committed, and its checksums. */
 static void check_memory(void)
 {
@@ -134,6 +151,9 @@ int main(int argc, char **argv)
             break;
         default:
             take(count);
+        }
+        if (i % 100 == 0) {
+            restart();
         }
         if (i % 1000 == 0) {
             check_memory();

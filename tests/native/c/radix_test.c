@@ -1,7 +1,7 @@
 /*
  * The index against a model: random runs stored, found and removed, in a few
- * regions far apart, from a seed. Afterwards all is removed, and the memory
- * must serve again. And the index of 4 GiB of pages strewn over 64 GiB must
+ * regions far apart, from a seed, by one process after the other. Afterwards
+ * all is removed, and the memory must serve again. And the index of 4 GiB of pages strewn over 64 GiB must
  * take less than 1 % of them, the checksums counted in.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later
@@ -11,6 +11,7 @@
 #include "radix.h"
 
 #include <stdbool.h>
+#include <unistd.h>
 
 #define REGIONS 5
 #define REGION_PAGES 2048
@@ -96,6 +97,29 @@ static void random_operations(struct radix *radix, uint64_t *state)
     }
 }
 
+static bool use_slot(void *context, uint32_t slot)
+{
+    *(uint64_t *)context += slot != RADIX_NONE;
+    return true;
+}
+
+/* What the next process would do, with the same memfd. */
+static void restart(struct radix *radix)
+{
+    uint64_t stored = 0;
+    uint64_t used = 0;
+    int fd = dup(radix->arena.fd);
+
+    for (unsigned region = 0; region < REGIONS; region++) {
+        for (unsigned i = 0; i < REGION_PAGES; i++) {
+            stored += model[region][i] != RADIX_NONE;
+        }
+    }
+    radix_destroy(radix);
+    CHECK(!radix_restore(radix, fd, 1 << 20, use_slot, &used));
+    CHECK(used == stored);
+}
+
 static void remove_all(struct radix *radix)
 {
     for (unsigned region = 0; region < REGIONS; region++) {
@@ -119,13 +143,18 @@ static void check_model(uint64_t *state)
     CHECK(radix_init(&radix, 1 << 20) == 0);
     for (int round = 0; round < ROUNDS; round++) {
         random_operations(&radix, state);
-        remove_all(&radix);
+        restart(&radix);
+        random_operations(&radix, state);
         if (round == 0) {
             peak = radix_bytes(&radix);
         }
+        /* What one round took serves the next. */
+        CHECK(radix_bytes(&radix) <= peak + peak / 4);
+        remove_all(&radix);
+        if (round == 1) {
+            restart(&radix);
+        }
     }
-    /* What one round took serves the next. */
-    CHECK(radix_bytes(&radix) <= peak + peak / 4);
     radix_destroy(&radix);
 }
 

@@ -7,9 +7,11 @@
 #include <netinet/tcp.h>
 #include "qemu/cutils.h"
 #include "qemu/guest-random.h"
+#include "qemu/iov.h"
 #include "qemu/lockable.h"
 #include "qemu/sockets.h"
 #include "io/channel-socket.h"
+#include "io/channel-tls.h"
 #include "client.h"
 #include "page-map.h"
 #include "trace.h"
@@ -69,10 +71,20 @@ static int conn_send(SmemvConn *c, const struct iovec *iov, size_t niov,
                      Error **errp)
 {
     ERRP_GUARD();
+    g_autofree uint8_t *whole = NULL;
+    struct iovec one;
 
     if (!c->ioc) {
         error_setg(errp, "not connected");
         return conn_failed(c, errp);
+    }
+    if (c->session->tls_dir && niov > 1) {
+        /* Of each part TLS would make a record of its own. */
+        one.iov_len = iov_size(iov, niov);
+        one.iov_base = whole = g_malloc(one.iov_len);
+        iov_to_buf(iov, niov, 0, whole, one.iov_len);
+        iov = &one;
+        niov = 1;
     }
     if (qio_channel_writev_all(c->ioc, iov, niov, errp) < 0) {
         return conn_failed(c, errp);
@@ -271,6 +283,36 @@ static int peer_socket(const SmemvPeer *peer, Error **errp)
     return fd;
 }
 
+static void handshake_done(QIOTask *task, gpointer opaque)
+{
+    Error **err = opaque;
+
+    qio_task_propagate_error(task, err);
+}
+
+/* Have TLS over @c's channel; it blocks, so the handshake does as well. */
+static bool conn_start_tls(SmemvConn *c, Error **errp)
+{
+    QCryptoTLSCreds *creds = smemv_session_credentials(c->session, errp);
+    QIOChannelTLS *tioc;
+    Error *err = NULL;
+
+    if (!creds) {
+        return false;
+    }
+    tioc = qio_channel_tls_new_client(c->ioc, creds, c->peer->host, errp);
+    object_unref(OBJECT(creds));
+    if (!tioc) {
+        return false;
+    }
+    object_unref(OBJECT(c->ioc));
+    c->ioc = QIO_CHANNEL(tioc);
+    qio_channel_set_name(c->ioc, "smemv-tls");
+    qio_channel_tls_handshake(tioc, handshake_done, &err, NULL, NULL);
+    error_propagate(errp, err);
+    return !err;
+}
+
 static int conn_connect(SmemvConn *c, Error **errp)
 {
     ERRP_GUARD();
@@ -297,6 +339,9 @@ static int conn_connect(SmemvConn *c, Error **errp)
     c->ioc = QIO_CHANNEL(sioc);
     c->buf = g_malloc(BUFFER_SIZE);
     qio_channel_set_name(c->ioc, "smemv");
+    if (c->session->tls_dir && !conn_start_tls(c, errp)) {
+        return conn_failed(c, errp);
+    }
     smemv_wire_put_hello(body, &hello);
     return conn_call(c, request(SMEMV_WIRE_HELLO), body, sizeof(body), &payload,
                      SMEMV_WIRE_HELLO_SIZE, errp);

@@ -266,7 +266,7 @@ static size_t send_out(SmemvEvictor *e)
     for (unsigned i = 0; i < p->session->n_peers; i++) {
         GArray *empty = e->rounds[i].drops;
 
-        if (p->session->peers[i].gone) {
+        if (p->session->peers[i].closing) {
             smemv_conn_close(&e->rounds[i].conn);
             g_array_set_size(p->drops[i], 0);
         }
@@ -396,6 +396,11 @@ bool smemv_evictor_drops(SmemvEvictor *e, unsigned i, uint64_t page,
 {
     return has_pages(e->p->drops[i], page, n) ||
            has_pages(e->rounds[i].drops, page, n);
+}
+
+bool smemv_evictor_drops_any(SmemvEvictor *e, unsigned i)
+{
+    return e->rounds[i].drops->len;
 }
 
 void smemv_evictor_flush(SmemvEvictor *e)

@@ -30,6 +30,9 @@ bool smemv_evictor_drops(SmemvEvictor *e, unsigned i, uint64_t page,
                          unsigned n);
 void smemv_evictor_flush(SmemvEvictor *e);
 
+/* Whether any drops are under way to peer @i. Wants the pager's lock. */
+bool smemv_evictor_drops_any(SmemvEvictor *e, unsigned i);
+
 /* Wait until the thread has seen that the pager stops. */
 void smemv_evictor_join(SmemvEvictor *e);
 void smemv_evictor_free(SmemvEvictor *e);

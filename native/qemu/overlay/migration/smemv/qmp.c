@@ -94,7 +94,8 @@ static bool check_layout(uint64_t main_limit, SmemvSubHostList *sub_hosts,
 
 void qmp_smemv_set_target(const char *name, uint64_t main_limit,
                           SmemvSubHostList *sub_hosts, bool has_policy,
-                          SmemvPolicy policy, Error **errp)
+                          SmemvPolicy policy, const char *tls_creds,
+                          Error **errp)
 {
     g_autoptr(strList) blockers = smemv_blockers();
     SmemvPager *p = smemv_pager();
@@ -126,7 +127,8 @@ void qmp_smemv_set_target(const char *name, uint64_t main_limit,
                    "nothing to split");
         return;
     }
-    smemv_set_target(name, main_limit >> SMEMV_PAGE_BITS, sub_hosts);
+    smemv_set_target(name, main_limit >> SMEMV_PAGE_BITS, sub_hosts,
+                     tls_creds);
 }
 
 void qmp_smemv_rebalance(uint64_t main_limit, SmemvSubHostList *sub_hosts,

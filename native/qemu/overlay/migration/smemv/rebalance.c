@@ -205,16 +205,24 @@ static bool move(SmemvRebalance *r, Error **errp)
     return done;
 }
 
-/* Wait until nothing moves from or to a peer that is left and empty. */
-static bool settled(SmemvRebalance *r, SmemvPeer *peer)
+/*
+ * Wait until nothing moves from or to a peer that is left and empty; from then
+ * on nothing is sent there. False if it is not empty, or the aim has changed.
+ */
+static bool give_up(SmemvRebalance *r, unsigned i)
 {
     SmemvPager *p = r->p;
+    SmemvPeer *peer = &p->session->peers[i];
 
     QEMU_LOCK_GUARD(&p->lock);
-    while (!halted(r) && !peer->remote && peer->busy) {
+    while (!halted(r) && !peer->remote &&
+           (peer->busy || smemv_evictor_drops_any(p->evictor, i))) {
         qemu_cond_timedwait(&p->quiet, &p->lock, SETTLE_MS);
     }
-    return !halted(r) && !peer->remote;
+    if (!halted(r) && !peer->remote) {
+        peer->closing = true;
+    }
+    return peer->closing;
 }
 
 static bool close_left(SmemvRebalance *r, Error **errp)
@@ -227,7 +235,7 @@ static bool close_left(SmemvRebalance *r, Error **errp)
         if (peer->gone || peer->wanted) {
             continue;
         }
-        if (!settled(r, peer)) {
+        if (!give_up(r, i)) {
             return true;         /* another round, or another aim */
         }
         if (smemv_peer_close(p->session, peer, peer->share ? errp : NULL) &&
@@ -240,6 +248,17 @@ static bool close_left(SmemvRebalance *r, Error **errp)
         }
     }
     return true;
+}
+
+/* Wait until what was too much here has gone out. */
+static void wait_for_limit(SmemvRebalance *r)
+{
+    SmemvPager *p = r->p;
+
+    QEMU_LOCK_GUARD(&p->lock);
+    while (!halted(r) && smemv_pager_held(p) > p->limit) {
+        qemu_cond_timedwait(&p->quiet, &p->lock, SETTLE_MS);
+    }
 }
 
 /* Whether the aim is reached. Wants the lock. */
@@ -290,6 +309,7 @@ static void *rebalance_thread(void *opaque)
             apply_limit(r);
             tidy(r);
             ok = move(r, &err) && close_left(r, &err) && reserve_less(r, &err);
+            wait_for_limit(r);
         }
 
         qemu_mutex_lock(&p->lock);

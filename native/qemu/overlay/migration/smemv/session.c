@@ -7,6 +7,8 @@
 #include "qemu/lockable.h"
 #include "qemu/error-report.h"
 #include "qemu/guest-random.h"
+#include "crypto/tlscredsx509.h"
+#include "qom/object_interfaces.h"
 #include "client.h"
 #include "page-map.h"
 #include "trace.h"
@@ -52,7 +54,7 @@ SmemvPeer *smemv_session_add_peer(SmemvSession *s, const char *name,
 SmemvPeer *smemv_session_find_peer(SmemvSession *s, const char *name)
 {
     for (unsigned i = 0; i < s->n_peers; i++) {
-        if (!s->peers[i].gone && !strcmp(s->peers[i].name, name)) {
+        if (!s->peers[i].closing && !strcmp(s->peers[i].name, name)) {
             return &s->peers[i];
         }
     }
@@ -124,6 +126,41 @@ SmemvSession *smemv_session_new(const char *name, SmemvSubHostList *sub_hosts)
     return s;
 }
 
+bool smemv_session_use_tls(SmemvSession *s, const char *tls_creds,
+                           Error **errp)
+{
+    Object *obj = object_resolve_path_component(object_get_objects_root(),
+                                                tls_creds);
+
+    if (!obj || !object_dynamic_cast(obj, TYPE_QCRYPTO_TLS_CREDS_X509)) {
+        error_setg(errp, "there are no TLS credentials '%s' (tls-creds-x509) "
+                   "here", tls_creds);
+        return false;
+    }
+    if (!qcrypto_tls_creds_check_endpoint(QCRYPTO_TLS_CREDS(obj),
+                                          QCRYPTO_TLS_CREDS_ENDPOINT_CLIENT,
+                                          errp)) {
+        return false;
+    }
+    s->tls_dir = object_property_get_str(obj, "dir", errp);
+    s->tls_creds = g_strdup(tls_creds);
+    return s->tls_dir;
+}
+
+QCryptoTLSCreds *smemv_session_credentials(const SmemvSession *s, Error **errp)
+{
+    Object *obj = object_new(TYPE_QCRYPTO_TLS_CREDS_X509);
+
+    if (!object_property_set_str(obj, "dir", s->tls_dir, errp) ||
+        !object_property_set_str(obj, "endpoint", "client", errp) ||
+        !object_property_set_bool(obj, "verify-peer", true, errp) ||
+        !user_creatable_complete(USER_CREATABLE(obj), errp)) {
+        object_unref(obj);
+        return NULL;
+    }
+    return QCRYPTO_TLS_CREDS(obj);
+}
+
 void smemv_session_free(SmemvSession *s)
 {
     if (!s) {
@@ -136,6 +173,8 @@ void smemv_session_free(SmemvSession *s)
     }
     g_free(s->peers);
     g_free(s->name);
+    g_free(s->tls_creds);
+    g_free(s->tls_dir);
     g_free(s);
 }
 

@@ -10,6 +10,7 @@
 #ifndef SMEMV_SESSION_H
 #define SMEMV_SESSION_H
 
+#include "crypto/tlscreds.h"
 #include "qemu/stats64.h"
 #include "qemu/thread.h"
 #include "qapi/error.h"
@@ -23,7 +24,8 @@ typedef struct SmemvPeer {
     uint16_t port;
     uint64_t share;              /* pages reserved there */
     uint64_t wanted;             /* pages it shall have; 0: to be emptied */
-    bool gone;                   /* emptied, and its session closed */
+    bool closing;                /* emptied for good: nothing is sent there */
+    bool gone;                   /* and its session is closed */
 
     QemuMutex lock;              /* guards the next three */
     uint64_t epoch;
@@ -45,12 +47,29 @@ typedef struct SmemvSession {
     char *name;                  /* the VM's */
     uint8_t id[SMEMV_WIRE_ID_SIZE];
     uint8_t token[SMEMV_WIRE_TOKEN_SIZE];
+    char *tls_creds;             /* id of the credentials, or NULL: plain TCP */
+    char *tls_dir;               /* where their certificates are, or NULL */
     SmemvPeer *peers;            /* SMEMV_MAX_PEERS of them */
     unsigned n_peers;            /* that are in use; it only grows */
 } SmemvSession;
 
 /* A session with a new id and token, to be opened on @sub_hosts. */
 SmemvSession *smemv_session_new(const char *name, SmemvSubHostList *sub_hosts);
+
+/*
+ * Speak TLS with the memservers, with the certificates of the credentials (an
+ * object tls-creds-x509 of this process, for the client's end) of that id.
+ * False where there are none such.
+ */
+bool smemv_session_use_tls(SmemvSession *s, const char *tls_creds,
+                           Error **errp);
+
+/*
+ * Credentials for a new connection: read anew, so that renewed certificates
+ * are in use at once. NULL on an error.
+ */
+QCryptoTLSCreds *smemv_session_credentials(const SmemvSession *s,
+                                           Error **errp);
 
 /* A session without peers, to be filled from the migration stream. */
 SmemvSession *smemv_session_new_empty(void);
@@ -63,7 +82,7 @@ void smemv_session_free(SmemvSession *s);
 SmemvPeer *smemv_session_add_peer(SmemvSession *s, const char *name,
                                   const char *host, uint16_t port);
 
-/* The peer of that name that is not gone, or NULL. */
+/* The peer of that name that is neither closing nor gone, or NULL. */
 SmemvPeer *smemv_session_find_peer(SmemvSession *s, const char *name);
 
 /*

@@ -41,10 +41,11 @@ G_NORETURN void smemv_fatal(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 
 /*
  * split-save.c. The target of the next migration: @limit pages on the main
- * host, the rest on @sub_hosts, of which a copy is made.
+ * host, the rest on @sub_hosts, of which a copy is made; with TLS credentials
+ * of that id, or NULL.
  */
 void smemv_set_target(const char *name, uint64_t limit,
-                      SmemvSubHostList *sub_hosts);
+                      SmemvSubHostList *sub_hosts, const char *tls_creds);
 void smemv_clear_target(void);
 bool smemv_is_saving(void);
 bool smemv_is_fenced(void);
@@ -69,9 +70,10 @@ int smemv_load_cleanup(void *opaque);
 enum {
     SMEMV_RECORD_END = 0,        /* of the section */
     /*
-     * name of the VM, id, token, u64 limit in pages, u8 sub-hosts, for each
-     * its name, address, u16 port, u64 share and u64 wanted in pages, u64
-     * epoch; u8 blocks, for each its name, u64 first page, u64 pages
+     * name of the VM, u8 whether TLS, id of its credentials, id, token,
+     * u64 limit in pages, u8 sub-hosts, for each its name, address, u16
+     * port, u64 share and u64 wanted in pages, u64 epoch; u8 blocks, for each
+     * its name, u64 first page, u64 pages
      */
     SMEMV_RECORD_SETUP = 1,
     SMEMV_RECORD_RUN = 2,        /* u64 first page, u32 pages, u8 place */

@@ -42,11 +42,14 @@ static bool get_string(QEMUFile *f, char **string, Error **errp)
 
 static bool get_session(QEMUFile *f, Error **errp)
 {
-    g_autofree char *name = NULL;
+    g_autofree char *name = NULL, *tls_creds = NULL;
     uint8_t id[SMEMV_WIRE_ID_SIZE], token[SMEMV_WIRE_TOKEN_SIZE];
     unsigned n;
 
     if (!get_string(f, &name, errp)) {
+        return false;
+    }
+    if (qemu_get_byte(f) && !get_string(f, &tls_creds, errp)) {
         return false;
     }
     qemu_get_buffer(f, id, sizeof(id));
@@ -63,6 +66,10 @@ static bool get_session(QEMUFile *f, Error **errp)
     load.session->name = g_steal_pointer(&name);
     memcpy(load.session->id, id, sizeof(id));
     memcpy(load.session->token, token, sizeof(token));
+    if (tls_creds &&
+        !smemv_session_use_tls(load.session, tls_creds, errp)) {
+        return false;
+    }
     for (unsigned i = 0; i < n; i++) {
         g_autofree char *peer_name = NULL, *host = NULL;
         SmemvPeer *p;

@@ -39,6 +39,7 @@ static struct {
     char *name;                  /* of the VM; NULL where none is set */
     uint64_t limit;              /* pages */
     SmemvSubHostList *sub_hosts;
+    char *tls_creds;             /* id, or NULL */
 
     /* The migration under way: the migration thread's. */
     SmemvPageMap *map;           /* NULL while none is: what was noted */
@@ -55,18 +56,20 @@ static struct {
 } save;
 
 void smemv_set_target(const char *name, uint64_t limit,
-                      SmemvSubHostList *sub_hosts)
+                      SmemvSubHostList *sub_hosts, const char *tls_creds)
 {
     smemv_clear_target();
     save.name = g_strdup(name);
     save.limit = limit;
     save.sub_hosts = QAPI_CLONE(SmemvSubHostList, sub_hosts);
+    save.tls_creds = g_strdup(tls_creds);
 }
 
 void smemv_clear_target(void)
 {
     assert(!save.map);
     g_clear_pointer(&save.name, g_free);
+    g_clear_pointer(&save.tls_creds, g_free);
     g_clear_pointer(&save.sub_hosts, qapi_free_SmemvSubHostList);
     save.limit = 0;
 }
@@ -150,6 +153,10 @@ static void put_setup(QEMUFile *f)
 
     qemu_put_byte(f, SMEMV_RECORD_SETUP);
     qemu_put_counted_string(f, s->name);
+    qemu_put_byte(f, s->tls_creds != NULL);
+    if (s->tls_creds) {
+        qemu_put_counted_string(f, s->tls_creds);
+    }
     qemu_put_buffer(f, s->id, sizeof(s->id));
     qemu_put_buffer(f, s->token, sizeof(s->token));
     qemu_put_be64(f, l ? smemv_leaving_limit(l) : save.limit);
@@ -176,7 +183,7 @@ static void put_setup(QEMUFile *f)
 }
 
 /* Begin with a VM that is whole: every page is here. */
-static void begin_whole(void)
+static bool begin_whole(Error **errp)
 {
     uint64_t main_pages = smemv_pager_low(save.limit);
 
@@ -186,6 +193,8 @@ static void begin_whole(void)
     save.placement = smemv_placement_new(save.session, save.map->pages,
                                          main_pages);
     trace_smemv_save_setup(save.map->pages, main_pages);
+    return !save.tls_creds ||
+           smemv_session_use_tls(save.session, save.tls_creds, errp);
 }
 
 /* Begin with a VM that is split: pages on sub-hosts stay where they are. */
@@ -200,22 +209,22 @@ static void begin_split(SmemvPager *p)
 
 int smemv_save_setup(QEMUFile *f, void *opaque, Error **errp)
 {
-    bool ok;
+    bool ok = true;
 
     save.opened = save.handed_over = false;
     save.runs = g_array_new(false, false, sizeof(SmemvRun));
     if (smemv_pager()) {
         begin_split(smemv_pager());
     } else {
-        begin_whole();
+        ok = begin_whole(errp);
     }
     memset(save.counts, 0, sizeof(save.counts));
     save.counts[SMEMV_ZERO] = save.map->pages;
 
     /* The guest runs on while the memservers are asked. */
     bql_unlock();
-    ok = save.leaving ? smemv_leaving_begin(save.leaving, errp) :
-                        start_senders(errp);
+    ok = ok && (save.leaving ? smemv_leaving_begin(save.leaving, errp) :
+                               start_senders(errp));
     bql_lock();
     if (!ok) {
         return -EIO;

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Certificates for tests, made by openssl: a CA, and folders as the memserver and QEMU read them."""
+
+from __future__ import annotations
+
+import shutil
+import ssl
+import subprocess
+from pathlib import Path
+
+KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+CONFIG = ("-config", "/dev/null")
+# The memserver's address in tests, and the names of the main host that it knows.
+ME = "127.0.0.1"
+KNOWN = "DNS:main-1,IP:192.0.2.1"
+
+BOTH = "serverAuth,clientAuth"
+
+
+def _openssl(*arguments: object) -> None:
+    subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
+
+
+class Authority:
+    """A certificate authority of its own."""
+
+    def __init__(self, folder: Path):
+        folder.mkdir()
+        self.certificate = folder / "ca-cert.pem"
+        self._key = folder / "ca-key.pem"
+        _openssl(
+            "req", "-x509", *CONFIG, *KEY, "-keyout", self._key, "-out", self.certificate,
+            "-subj", "/CN=test CA", "-days", "2",
+            "-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,cRLSign",
+        )  # fmt: skip
+
+    def issue(self, folder: Path, common_name: str, names: str = "", purpose: str = BOTH, days: int = 1) -> Path:
+        """Make the folder of a host whose certificate has these names (as DNS:a,IP:b), as server and as client.
+
+        days: how long it is good; -1: until yesterday.
+        """
+        folder.mkdir()
+        shutil.copy(self.certificate, folder / "ca-cert.pem")
+        request, extensions = folder / "request.pem", folder / "extensions"
+        _openssl(
+            "req", "-new", *CONFIG, *KEY, "-keyout", folder / "server-key.pem", "-out", request,
+            "-subj", f"/CN={common_name}",
+        )  # fmt: skip
+        extensions.write_text(
+            f"extendedKeyUsage={purpose}\nkeyUsage=critical,digitalSignature\n"
+            + (f"subjectAltName={names}\n" if names else "")
+        )
+        _openssl(
+            "x509", "-req", "-in", request, "-out", folder / "server-cert.pem", "-days", days,
+            "-CA", self.certificate, "-CAkey", self._key, "-extfile", extensions,
+        )  # fmt: skip
+        for part in ("cert", "key"):
+            shutil.copy(folder / f"server-{part}.pem", folder / f"client-{part}.pem")
+        return folder
+
+
+def context(folder: Path, own: bool = True) -> ssl.SSLContext:
+    """A client with the certificate of that folder; or without one."""
+    made = ssl.create_default_context(cafile=folder / "ca-cert.pem")
+    if own:
+        made.load_cert_chain(folder / "client-cert.pem", folder / "client-key.pem")
+    return made
