@@ -88,6 +88,19 @@ def cut_off(cluster, source, operation, point, later):
         wait_for(lambda: later(cluster), 120, f"{operation}: {later.__name__}")
 
 
+def test_a_destination_that_dies_leaves_the_vm_as_it_was(cluster, vm):
+    THREE.done(cluster)
+    process = cluster.begin(OTHER_THREE.playbook, relocate_bandwidth="8MiB", **OTHER_THREE.request)
+    wait_for(lambda: migrating(cluster, "host-2", "host-5"), 120, "the migration")
+    cluster.ssh("host-5", "systemctl kill --signal KILL smemv-vm-big")
+    output, _none = process.communicate(timeout=240)
+    assert process.returncode != 0, output
+    assert "VM big was not moved to host-5: host-2: " in output
+    assert "It runs on host-2, as before." in output
+    THREE.check(cluster)
+    OTHER_THREE.done(cluster)
+
+
 def test_sub_hosts_pages_go_straight_from_memserver_to_memserver(cluster, vm):
     limit = 64 << 20
     split("host-2", "host-3", "host-4", limit=64).done(cluster)
@@ -117,7 +130,9 @@ def traffic_of(cluster, operation):
     """By host, the bytes that went through its card during an operation."""
     before = {host: cluster.traffic(host) for host in HOSTS}
     operation.done(cluster)
-    return {host: cluster.traffic(host) - before[host] for host in HOSTS}
+    counted = {host: cluster.traffic(host) - before[host] for host in HOSTS}
+    print(operation.playbook, {host: f"{count >> 20} MiB" for host, count in counted.items()})
+    return counted
 
 
 def paged(cluster, host):
