@@ -40,7 +40,8 @@ for _ in range({SECONDS}):
 def large_vm(cluster, configuration):
     """A 2 GiB VM on host-1 that fills 1.5 GiB, then reads, checks and rewrites it for ever."""
     clear(cluster)
-    changes = {"memory": "2GiB", "append": "console=ttyS0 quiet smemv.fill=1536M smemv.rate=20000", "kernel": f"{GUEST}/bzImage"}
+    guest = "console=ttyS0 quiet smemv.fill=1536M smemv.rate=20000"
+    changes = {"memory": "2GiB", "append": guest, "kernel": f"{GUEST}/bzImage"}
     started = cluster.module("host-1", "vm", **{**configuration, **changes})["host-1"]
     assert started["changed"], started
     cluster.run("memory", "host-2", MAIN_HOST_MEMORY)
