@@ -16,6 +16,7 @@
 #include <seccomp.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 
@@ -26,7 +27,7 @@ static const int allowed[] = {
     SCMP_SYS(accept4), SCMP_SYS(bind), SCMP_SYS(close), SCMP_SYS(connect),
     SCMP_SYS(fcntl), SCMP_SYS(getpeername), SCMP_SYS(getsockname),
     SCMP_SYS(getsockopt), SCMP_SYS(read), SCMP_SYS(readv), SCMP_SYS(recvfrom),
-    SCMP_SYS(recvmsg), SCMP_SYS(sendmsg), SCMP_SYS(sendto),
+    SCMP_SYS(recvmsg), SCMP_SYS(sendmmsg), SCMP_SYS(sendmsg), SCMP_SYS(sendto),
     SCMP_SYS(setsockopt), SCMP_SYS(shutdown), SCMP_SYS(write),
     SCMP_SYS(writev),
     /* Waiting */
@@ -65,6 +66,8 @@ static const struct {
     /* Without becoming code */
     { SCMP_SYS(mmap), SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0) },
     { SCMP_SYS(mprotect), SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0) },
+    /* As the resolver of names asks how much there is to read */
+    { SCMP_SYS(ioctl), SCMP_A1(SCMP_CMP_EQ, FIONREAD) },
     /* To other memservers and to systemd */
     { SCMP_SYS(socket), SCMP_A0(SCMP_CMP_EQ, AF_INET) },
     { SCMP_SYS(socket), SCMP_A0(SCMP_CMP_EQ, AF_INET6) },
