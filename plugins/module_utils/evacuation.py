@@ -24,6 +24,8 @@ def evacuate(host, hosts, kvm_hosts, memservers, vms_too):
         preflight.plan() with the hosts that take part. None of them brings anything to the host.
     :raises Refused: with what keeps each VM from being moved.
     """
+    if host not in hosts:
+        raise Refused([(host, "no host of that name is in the inventory")])
     if "unreachable" in hosts[host]:
         raise Refused([(host, "cannot be reached: {}".format(hosts[host]["unreachable"]))])
     hosts = copy.deepcopy(hosts)

@@ -174,6 +174,10 @@ def test_pages_of_a_vm_that_nobody_runs():
     assert reasons[0][0] == "host-3"
 
 
+def test_a_host_that_nobody_knows():
+    assert refusal(cluster(), "host-9") == [("host-9", "no host of that name is in the inventory")]
+
+
 def test_a_host_that_does_not_answer():
     hosts = cluster()
     hosts["host-3"] = {"unreachable": "timed out"}
