@@ -15,6 +15,14 @@ def no_vm(cluster):
     clear(cluster)
 
 
+@pytest.fixture(scope="module")
+def nothing(cluster):
+    """As no_vm, for tests that make none."""
+    clear(cluster)
+    yield
+    clear(cluster)
+
+
 def ways(cluster, **args):
     """Check, run, check again, run again: what each returned."""
     modes = ["--check"], [], ["--check"], []
@@ -52,7 +60,7 @@ def test_a_running_vms_configuration_is_not_changed(cluster, vm):
         ({"state": "asleep"}, "value of state must be one of: running, stopped, absent"),
     ],
 )
-def test_bad_input_gives_one_clear_sentence(cluster, configuration, no_vm, change, message):
+def test_bad_input_gives_one_clear_sentence(cluster, configuration, nothing, change, message):
     refused = cluster.module("host-1", "vm", **{**configuration, **change})["host-1"]
     assert message in refused["msg"]
     assert "\n" not in refused["msg"]
