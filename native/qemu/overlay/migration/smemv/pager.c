@@ -659,6 +659,11 @@ bool smemv_pager_set_limit(SmemvPager *p, uint64_t limit, Error **errp)
         error_setg(errp, "a migration is under way");
         return false;
     }
+    if (smemv_rebalance_active(p->rebalance)) {
+        error_setg(errp, "pages of this VM are being moved between its "
+                   "sub-hosts: smemv-rebalance changes the limit as well");
+        return false;
+    }
     for (unsigned i = 0; i < p->session->n_peers; i++) {
         SmemvPeer *peer = &p->session->peers[i];
 
