@@ -65,11 +65,15 @@ CUTS = [
     (THREE, adopted, None),
     (remigrate("host-5", "host-4", "host-6"), released, None),
     (HERE, released, None),
+    (THREE, migrating, moved),
+    (OTHER_THREE, adopted, None),
+    (HERE, listening, None),
+    (THREE, released, None),
 ]
 
 
 def test_cut_off_anywhere(cluster, vm):
-    """The controller is killed at a point of each operation, which is then run again."""
+    """The controller is killed at ten points of the operations, each of which is then run again."""
     source = "host-1"
     for operation, point, later in CUTS:
         cut_off(cluster, source, operation, point, later)
