@@ -8,9 +8,11 @@ import pathlib
 
 import pytest
 from certificates import KNOWN, ME, Authority, context
-from memserver_process import BUILD, Memserver, make
+from memserver_process import Memserver
 from service_manager import ServiceManager
 from wire_client import Session
+
+from tests.make import BUILD, make
 
 
 @pytest.fixture(scope="session")

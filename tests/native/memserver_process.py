@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A memserver that a test has started, and how native programs are built."""
+"""A memserver that a test has started."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ import subprocess
 from service_manager import ServiceManager
 from wire_client import Connection, Session
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-BUILD = ROOT / "build" / "native"
 MIB = 1 << 20
 PAGES_PER_MIB = 256
 
@@ -23,10 +21,6 @@ SANITIZER_OPTIONS = {
     "UBSAN_OPTIONS": "print_stacktrace=1",
     "TSAN_OPTIONS": "halt_on_error=1",
 }
-
-
-def make(directory: str, *arguments: str) -> None:
-    subprocess.run(["make", "--silent", "-j2", "-C", str(ROOT / directory), f"BUILD={BUILD}", *arguments], check=True)
 
 
 class Memserver:

@@ -7,7 +7,9 @@ import subprocess
 
 import pytest
 from certificates import KNOWN
-from memserver_process import BUILD, SANITIZER_OPTIONS, make
+from memserver_process import SANITIZER_OPTIONS
+
+from tests.make import BUILD, make
 
 SEEDS = range(1, 5)
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from upstream import Upstream
 
-from tests.qemu.paths import CACHE, NATIVE, NATIVE_QEMU, ROOT
+from tests.make import BUILD, make
+from tests.qemu.paths import CACHE, NATIVE_QEMU
 
 
 def stock_tree() -> Path:
@@ -25,5 +26,5 @@ def qemu_build(*options: str) -> Path:
 
 def memserver() -> Path:
     """smemv-memserver."""
-    subprocess.run(["make", "--silent", "-C", NATIVE / "memserver"], check=True, stdout=subprocess.DEVNULL)
-    return ROOT / "build" / "native" / "memserver" / "smemv-memserver"
+    make("native/memserver")
+    return BUILD / "memserver" / "smemv-memserver"

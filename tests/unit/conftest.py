@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 
@@ -17,8 +18,9 @@ def collections_root() -> Path:
     if CHECKOUT.parts[-3:] == ("ansible_collections", "smemv", "kvm"):
         return CHECKOUT.parents[2]
     link = CHECKOUT / "build" / "ansible_collections" / "smemv" / "kvm"
-    if not link.exists():
-        link.parent.mkdir(parents=True, exist_ok=True)
+    link.parent.mkdir(parents=True, exist_ok=True)
+    # Another process may have made it.
+    with contextlib.suppress(FileExistsError):
         link.symlink_to(CHECKOUT)
     return CHECKOUT / "build"
 
