@@ -144,8 +144,8 @@ int smemv_session_claim(SmemvSession *s, Error **errp);
 bool smemv_peer_moved_on(SmemvPeer *peer, uint64_t epoch);
 
 /*
- * Close the session on each peer that is not gone and free its memory there. A peer that
- * cannot be reached is reported and left.
+ * Close the session on each peer that is not gone and free its memory there.
+ * A peer that cannot be reached is reported and left.
  */
 void smemv_session_close(SmemvSession *s);
 
