@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from fcntl import LOCK_EX, flock
 from pathlib import Path
 
-from lab import access, lxcfs, network, tree
+from lab import access, limits, lxcfs, network, tree
 from lab.host import Host
 from lab.settings import CACHE, DEFAULT_HOSTS, DEFAULT_LAB, DEFAULT_MEMORY, STATE, LabError
 from lab.size import parse_size
@@ -101,6 +101,7 @@ def up(name: str = DEFAULT_LAB, hosts: int | None = None, memory: int | None = N
     for folder in (CACHE / "shared", STATE / name / "shared"):
         folder.mkdir(parents=True, exist_ok=True)
     access.ensure_key(name)
+    limits.ensure()
     lxcfs.ensure(name)
     network.ensure_lab(name, lab.number)
     names = {host.name: host.address for host in lab.hosts()}
