@@ -43,6 +43,8 @@ def where(cluster):
     return host
 
 
+@pytest.mark.nightly
+@pytest.mark.timeout(2400, func_only=True)
 def test_a_sub_host_and_then_a_main_host(cluster, vm, marks):
     three = split("host-2", "host-3", "host-4")
     three.done(cluster)

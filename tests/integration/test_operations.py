@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.integration.cluster import wait_for
 from tests.integration.conftest import kill
 from tests.integration.operations import consolidate, remigrate, split
@@ -12,6 +14,13 @@ THREE = split("host-2", "host-3", "host-4")
 OTHER_THREE = remigrate("host-5", "host-1", "host-6", limit=192)
 
 
+def test_split_moved_on_and_brought_back(cluster, vm):
+    THREE.done(cluster)
+    OTHER_THREE.done(cluster)
+    HERE.done(cluster)
+
+
+@pytest.mark.nightly
 def test_to_three_hosts_back_to_three_others_and_back(cluster, vm):
     THREE.done(cluster)
     HERE.four_ways(cluster, before=THREE)
@@ -21,6 +30,7 @@ def test_to_three_hosts_back_to_three_others_and_back(cluster, vm):
     HERE.done(cluster)
 
 
+@pytest.mark.nightly
 def test_in_place(cluster, vm):
     THREE.done(cluster)
     fewer = remigrate("host-2", "host-4")
@@ -30,6 +40,7 @@ def test_in_place(cluster, vm):
     consolidate("host-2").four_ways(cluster, before=lower)
 
 
+@pytest.mark.nightly
 def test_main_host_and_sub_host_change_places(cluster, vm):
     THREE.done(cluster)
     remigrate("host-3", "host-2", "host-4").done(cluster)
@@ -72,6 +83,8 @@ CUTS = [
 ]
 
 
+@pytest.mark.nightly
+@pytest.mark.timeout(2400, func_only=True)
 def test_cut_off_anywhere(cluster, vm):
     """The controller is killed at ten points of the operations, each of which is then run again."""
     source = "host-1"
@@ -92,6 +105,7 @@ def cut_off(cluster, source, operation, point, later):
         wait_for(lambda: later(cluster), 120, f"{operation}: {later.__name__}")
 
 
+@pytest.mark.nightly
 def test_a_destination_that_dies_leaves_the_vm_as_it_was(cluster, vm):
     THREE.done(cluster)
     process = cluster.begin(OTHER_THREE.playbook, relocate_bandwidth="8MiB", **OTHER_THREE.request)
@@ -105,6 +119,7 @@ def test_a_destination_that_dies_leaves_the_vm_as_it_was(cluster, vm):
     OTHER_THREE.done(cluster)
 
 
+@pytest.mark.nightly
 def test_sub_hosts_pages_go_straight_from_memserver_to_memserver(cluster, vm):
     limit = 64 << 20
     split("host-2", "host-3", "host-4", limit=64).done(cluster)

@@ -39,7 +39,11 @@ def where(vm: Vm) -> dict[str, Any]:
 
 def check_sum(vm: Vm, memservers: Sequence[Memserver]) -> None:
     """Every page is in one place, and the memservers say the same. The VM must be paused."""
-    info = where(vm)
+    before = None
+    # Until the last pages that were on their way out have arrived.
+    while (info := where(vm)) != before:
+        before = info
+        time.sleep(0.3)
     assert info["state"] == "split"
     remote = {sub_host["name"]: sub_host["remote"] for sub_host in info["sub-hosts"]}
     assert info["resident"] + info["zero"] + sum(remote.values()) == info["total"]
