@@ -12,7 +12,12 @@ from ansible_collections.smemv.kvm.plugins.module_utils.errors import (
     RelocationFailed,
     RelocationTimeout,
 )
-from ansible_collections.smemv.kvm.plugins.module_utils.relocation import Relocation, figures, same_target
+from ansible_collections.smemv.kvm.plugins.module_utils.relocation import (
+    Relocation,
+    describe_failure,
+    figures,
+    same_target,
+)
 
 # What each operation begins with and leads to: whether the VM is split before, where it has to be the one or the other.
 _SPLIT_BEFORE = {"split_migrate": False, "remigrate": True, "consolidate": None}
@@ -35,6 +40,8 @@ def move(vms, operation, name, target, waiting, check):
     with vms.alone(name):
         last = relocation.observe()
         recorded = vms.recorded_relocation(name)
+        if last["progress"] == "fenced":
+            raise HostError(describe_failure(name, last))
         if last["progress"] in ("under_way", "completed"):
             if not (recorded and same_target(recorded, target)):
                 raise HostError(f"VM {name} is moving already, elsewhere or by other means")

@@ -38,16 +38,16 @@ UNDER_WAY = frozenset(
 
 
 def progress(run_state, status):
-    """How far a migration is: none, under_way, completed, failed or cancelled. Pure.
+    """How far a migration is: none, under_way, completed, failed, cancelled or fenced. Pure.
 
     A VM that came here by a migration still reports that one's ``completed``; that it left again shows in its
-    run state alone.
+    run state alone. It is fenced where its migration failed at the end, and it may run at the destination.
 
     :param run_state: of query-status.
     :param status: of query-migrate, or None.
     """
     if run_state == "postmigrate":
-        return "completed"
+        return "fenced" if status in ("failed", "cancelled") else "completed"
     if status in UNDER_WAY:
         return "under_way"
     if status in ("failed", "cancelled"):
@@ -168,7 +168,7 @@ class Relocation:
                 timeout,
                 0.1,
             )
-        if last["progress"] != "completed" and last["memory"] is not None:
+        if last["progress"] not in ("completed", "fenced") and last["memory"] is not None:
             with self._connect() as client:
                 client.execute("smemv-clear-target")
             # What was reserved for the move is given back. If that has to wait for a memserver, nobody else has to.
@@ -181,10 +181,12 @@ class Relocation:
 
 def describe_failure(name, last):
     """A sentence for a migration that did not end well. Pure."""
-    reason = last["migration"].get("error_desc")
+    reason = last["migration"].get("error_desc") or "QEMU gives no reason"
     if last["progress"] == "cancelled":
         return f"the migration of VM {name} was cancelled"
-    return "the migration of VM {} failed: {}".format(name, reason or "QEMU gives no reason")
+    if last["progress"] == "fenced":
+        return f"VM {name} is paused here, as it may run at the destination: {reason}"
+    return f"the migration of VM {name} failed: {reason}"
 
 
 def figures(last):

@@ -47,7 +47,8 @@ run_state:
   returned: always
   type: str
 progress:
-  description: V(none), V(under_way), V(completed), V(failed) or V(cancelled).
+  description:
+    - V(none), V(under_way), V(completed), V(failed), V(cancelled), or V(fenced) where it may run at the destination.
   returned: always
   type: str
 """
@@ -74,7 +75,7 @@ def main():
         changed = ours and last["progress"] == "under_way"
         if ours and not module.check_mode:
             last = relocation.cancel()
-            if last["progress"] != "completed":
+            if last["progress"] not in ("completed", "fenced"):
                 vms.forget_relocation(name)
         module.exit_json(changed=changed, run_state=last["run_state"], progress=last["progress"])
     except SmemvError as error:

@@ -50,9 +50,9 @@ def test_four_ways(cluster, vm):
     assert_works_on(cluster, "host-2")
 
 
-def under_way(cluster, **variables):
+def under_way(cluster, bandwidth="8MiB", **variables):
     """A migration slow enough to be disturbed; returns once the source speaks to the memservers."""
-    process = cluster.begin(PLAYBOOK, relocate_bandwidth="8MiB", **REQUEST, **variables)
+    process = cluster.begin(PLAYBOOK, relocate_bandwidth=bandwidth, **REQUEST, **variables)
     connections = "ss --tcp --numeric --no-header state established dport = :4770"
     wait_for(lambda: cluster.ssh("host-1", connections), 180, "a connection to a memserver")
     return process
@@ -91,7 +91,8 @@ def assert_never_left(cluster, process, *reasons):
 
 
 def test_a_memserver_that_dies(cluster, vm):
-    process = under_way(cluster)
+    # So slow that pages for it are still on their way, however busy this machine is.
+    process = under_way(cluster, bandwidth="2MiB")
     cluster.ssh("host-3", "systemctl kill --signal KILL smemv-memserver")
     assert_never_left(cluster, process, "host-1: ", "host-3")
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from service_manager import ServiceManager
 
 from tests.native.certificates import Authority
 from tests.qemu import binaries
@@ -80,6 +81,22 @@ def start_memserver(socket_folder: Path) -> Iterator[Callable[..., Memserver]]:
         def start_one(capacity: int, port: int | None = None, options: Sequence[object] = ()) -> Memserver:
             folder = socket_folder / f"sub-{next(numbers)}"
             return stack.enter_context(Memserver(binary, folder, capacity, port, options))
+
+        yield start_one
+
+
+@pytest.fixture
+def start_kept_memserver(socket_folder: Path) -> Iterator[Callable[[int], Memserver]]:
+    """Memservers of that capacity whose sessions outlive stop() and start(); they are named kept-1, kept-2, …"""
+    binary = binaries.memserver()
+    with contextlib.ExitStack() as stack:
+        numbers = itertools.count(1)
+
+        def start_one(capacity: int) -> Memserver:
+            folder = socket_folder / f"kept-{next(numbers)}"
+            folder.mkdir()
+            manager = stack.enter_context(ServiceManager(folder))
+            return stack.enter_context(Memserver(binary, folder, capacity, manager=manager))
 
         yield start_one
 

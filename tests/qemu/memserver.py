@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import time
@@ -12,6 +13,7 @@ from typing import Any
 
 from ansible_collections.smemv.kvm.plugins.module_utils.errors import MemserverError
 from ansible_collections.smemv.kvm.plugins.module_utils.memserver import MemserverClient
+from service_manager import ServiceManager
 
 HOST = "127.0.0.1"
 START_TIMEOUT = 30
@@ -31,20 +33,39 @@ class Memserver:
         *,
         address: str = HOST,
         prefix: Sequence[str] = (),
+        manager: ServiceManager | None = None,
     ) -> None:
         """capacity is in bytes; without a port a free one is taken; options are further ones of the memserver.
 
-        prefix is a command to run it by.
+        prefix is a command to run it by; with a service manager its sessions outlive the process.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.name = folder.name
         self.port = port or free_port()
         self._control = str(folder / "control.sock")
         self._address = address
-        command = [*prefix, str(binary), "--listen", f"{address}:{self.port}", "--control", self._control]
-        command += ["--capacity", str(capacity), *map(str, options)]
-        with open(folder / "log", "wb") as log:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self._manager = manager
+        self._log = folder / "log"
+        self._command = [*prefix, str(binary), "--listen", f"{address}:{self.port}", "--control", self._control]
+        self._command += ["--capacity", str(capacity), *map(str, options)]
+        self.start()
+
+    def start(self) -> None:
+        """Start it, or after stop() start it again."""
+        command, environment, descriptors = self._command, {}, []
+        if self._manager:
+            command, environment, descriptors = self._manager.launch(self._command)
+        with open(self._log, "ab") as log:
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **environment},
+                pass_fds=descriptors,
+            )
+        for descriptor in descriptors:
+            os.close(descriptor)
         try:
             self._wait_until_it_answers()
         except BaseException:

@@ -38,6 +38,8 @@ def test_under_way(status):
         ("running", "failed", "failed"),
         ("running", "cancelled", "cancelled"),
         ("postmigrate", "completed", "completed"),
+        ("postmigrate", "failed", "fenced"),
+        ("postmigrate", "cancelled", "fenced"),
         ("finish-migrate", "device", "under_way"),
         ("paused", "failed", "failed"),
     ],

@@ -7,6 +7,7 @@
 #define MIGRATION_SMEMV_H
 
 #include "exec/cpu-common.h"
+#include "qemu/typedefs.h"
 
 /* Register the stream section "smemv", which only split VMs ever send. */
 void smemv_mig_init(void);
@@ -20,12 +21,16 @@ void smemv_mig_init(void);
 int smemv_save_page(RAMBlock *block, ram_addr_t offset);
 
 /*
- * The destination has loaded the VM with @ret: claim the sessions, so that
- * the VM may run here and nowhere else.
+ * The destination has loaded the VM from @f with @ret: claim the sessions, so
+ * that the VM may run here and nowhere else.
  *
- * Returns @ret, or a negative value when another host has claimed the VM.
+ * Returns @ret, or a negative value when the VM must not run here; the source
+ * is told then.
  */
-int smemv_claim_incoming(int ret);
+int smemv_claim_incoming(QEMUFile *f, int ret);
+
+/* The destination says that it will not run the VM, ever. */
+void smemv_destination_gave_up(void);
 
 /*
  * An outgoing migration has failed.

@@ -10,20 +10,24 @@
 #include "qemu/iov.h"
 #include "qemu/lockable.h"
 #include "qemu/sockets.h"
+#include "qemu/timer.h"
 #include "io/channel-socket.h"
 #include "io/channel-tls.h"
 #include "client.h"
 #include "page-map.h"
 #include "trace.h"
 
+/* After how long a silence a host counts as lost. */
+#define LOST_MS 10000
+
 /*
  * What makes the kernel report a connection as lost: a host that is down, or
- * cut off, does not end it. All within 10 seconds of silence.
+ * cut off, does not end it. All within LOST_MS.
  */
 static const struct {
     int level, option, value;
 } socket_options[] = {
-    { IPPROTO_TCP, TCP_USER_TIMEOUT, 10000 /* ms */ },
+    { IPPROTO_TCP, TCP_USER_TIMEOUT, LOST_MS },
     { IPPROTO_TCP, TCP_SYNCNT, 2 },
     { IPPROTO_TCP, TCP_KEEPIDLE, 3 /* s */ },
     { IPPROTO_TCP, TCP_KEEPINTVL, 3 /* s */ },
@@ -700,6 +704,23 @@ int smemv_conn_claim(SmemvConn *c, bool renew, Error **errp)
         trace_smemv_conn_claimed(peer->name, c->epoch);
     }
     return ret;
+}
+
+int smemv_conn_claim_vm(SmemvConn *c, Error **errp)
+{
+    int64_t deadline = qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + LOST_MS;
+
+    while (true) {
+        Error *err = NULL;
+        int ret = smemv_conn_claim(c, false, &err);
+
+        if (ret >= 0 || qemu_clock_get_ms(QEMU_CLOCK_REALTIME) >= deadline) {
+            error_propagate(errp, err);
+            return ret;
+        }
+        error_free(err);
+        g_usleep(SMEMV_RECONNECT_US);
+    }
 }
 
 int smemv_conn_close_session(SmemvConn *c, Error **errp)

@@ -17,6 +17,9 @@
 #include "io/channel.h"
 #include "session.h"
 
+/* How long to wait before a lost memserver is tried again. */
+#define SMEMV_RECONNECT_US 100000
+
 /* Pages in one batch of smemv_conn_send_puts(). */
 #define SMEMV_BATCH 64
 
@@ -101,6 +104,13 @@ int smemv_conn_reserve(SmemvConn *c, uint64_t pages, Error **errp);
  * not.
  */
 int smemv_conn_claim(SmemvConn *c, bool renew, Error **errp);
+
+/*
+ * Claim the session for the process that is to run the VM, which is paused
+ * meanwhile. A memserver that does not answer is asked again for a while: it
+ * may be restarting.
+ */
+int smemv_conn_claim_vm(SmemvConn *c, Error **errp);
 
 /* Close the session. */
 int smemv_conn_close_session(SmemvConn *c, Error **errp);

@@ -367,7 +367,7 @@ void smemv_evictor_free(SmemvEvictor *e)
 bool smemv_evictor_claim(SmemvEvictor *e, Error **errp)
 {
     /* The first memserver is the arbiter: with its word the VM runs here. */
-    if (smemv_conn_claim(&e->rounds[0].conn, false, errp)) {
+    if (smemv_conn_claim_vm(&e->rounds[0].conn, errp)) {
         return false;
     }
     for (unsigned i = 1; i < e->p->session->n_peers; i++) {

@@ -73,9 +73,6 @@ typedef struct SmemvPager {
     uint64_t pages_in, pages_out, faults, second_chances;
 } SmemvPager;
 
-/* How long to wait before a lost memserver is tried again. */
-#define SMEMV_RECONNECT_US 100000
-
 /* Eviction begins above the high watermark, and ends at the low one. */
 static inline uint64_t smemv_pager_high(uint64_t limit)
 {

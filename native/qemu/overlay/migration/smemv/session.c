@@ -248,7 +248,7 @@ int smemv_session_claim(SmemvSession *s, Error **errp)
     int ret;
 
     smemv_conn_init(&c, s, smemv_session_arbiter(s));
-    ret = smemv_conn_claim(&c, false, errp);
+    ret = smemv_conn_claim_vm(&c, errp);
     smemv_conn_close(&c);
     return ret;
 }

@@ -133,7 +133,7 @@ int smemv_peer_reserve(SmemvSession *s, SmemvPeer *peer, uint64_t pages,
 
 /*
  * Claim the session on its arbiter, on a connection of its own. Returns as
- * smemv_conn_claim().
+ * smemv_conn_claim_vm().
  */
 int smemv_session_claim(SmemvSession *s, Error **errp);
 

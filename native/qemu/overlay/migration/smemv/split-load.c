@@ -256,14 +256,11 @@ int smemv_load_state(QEMUFile *f, void *opaque, int version_id)
     return -EINVAL;
 }
 
-int smemv_claim_incoming(int ret)
+static int claim_incoming(void)
 {
     SmemvPager *pager = smemv_pager();
     Error *err = NULL;
 
-    if (ret < 0 || !load.session) {
-        return ret;
-    }
     if (!pager) {
         error_report("smemv: the stream ended without the end of the page map");
         return -EINVAL;
@@ -271,6 +268,19 @@ int smemv_claim_incoming(int ret)
     if (!smemv_pager_claim(pager, &err)) {
         error_reportf_err(err, "smemv: the VM does not run here: ");
         return -EPERM;
+    }
+    return 0;
+}
+
+int smemv_claim_incoming(QEMUFile *f, int ret)
+{
+    if (ret < 0 || !load.session) {
+        return ret;
+    }
+    ret = claim_incoming();
+    if (ret) {
+        /* It is by the stream's error that the source learns of this one. */
+        qemu_file_set_error(f, ret);
     }
     return ret;
 }

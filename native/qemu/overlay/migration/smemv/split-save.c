@@ -52,6 +52,7 @@ static struct {
 
     bool opened;                 /* the session is open on its sub-hosts */
     bool handed_over;            /* a destination may have claimed it */
+    bool given_up;               /* (atomic) but will not run the VM */
     bool fenced;                 /* a destination has, or it is not known */
 } save;
 
@@ -211,7 +212,7 @@ int smemv_save_setup(QEMUFile *f, void *opaque, Error **errp)
 {
     bool ok = true;
 
-    save.opened = save.handed_over = false;
+    save.opened = save.handed_over = save.given_up = false;
     save.runs = g_array_new(false, false, sizeof(SmemvRun));
     if (smemv_pager()) {
         begin_split(smemv_pager());
@@ -408,6 +409,31 @@ int smemv_save_complete(QEMUFile *f, void *opaque)
     return 0;
 }
 
+void smemv_destination_gave_up(void)
+{
+    qatomic_set(&save.given_up, true);
+}
+
+/*
+ * Claim the VM back. One that gave up may have claimed it without hearing of
+ * that, and has moved the epoch by one then.
+ */
+static int claim_back(Error **errp)
+{
+    SmemvPeer *arbiter = smemv_session_arbiter(save.session);
+    g_autoptr(Error) err = NULL;
+    int ret = smemv_session_claim(save.session, &err);
+
+    if (ret != SMEMV_WIRE_STALE || !qatomic_read(&save.given_up)) {
+        error_propagate(errp, g_steal_pointer(&err));
+        return ret;
+    }
+    WITH_QEMU_LOCK_GUARD(&arbiter->lock) {
+        arbiter->epoch++;
+    }
+    return smemv_session_claim(save.session, errp);
+}
+
 bool smemv_may_resume(void)
 {
     g_autoptr(Error) err = NULL;
@@ -416,8 +442,13 @@ bool smemv_may_resume(void)
     if (!save.map || !save.handed_over) {
         return true;
     }
-    ret = smemv_session_claim(save.session, &err);
+    ret = claim_back(&err);
     if (!ret) {
+        return true;
+    }
+    if (ret != SMEMV_WIRE_STALE && qatomic_read(&save.given_up)) {
+        warn_report("smemv: the destination gave up, so the VM runs on here: "
+                    "%s", error_get_pretty(err));
         return true;
     }
     save.fenced = true;

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What dies at the switch-over: the VM runs on one of the two sides all the same, and never on both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.qemu.hosts import Hosts, small
+from tests.qemu.memserver import Memserver
+from tests.qemu.split import MIB, run_within, set_target, wait_until, where
+from tests.qemu.vm import Vm
+
+pytestmark = pytest.mark.qemu
+
+StartMemserver = Callable[[int], Memserver]
+
+
+class SwitchOver:
+    """A split migration that is held right before its switch-over.
+
+    The VM is paused and all of it is sent, so nobody uses a connection to a memserver before the destination claims
+    the VM.
+    """
+
+    def __init__(self, hosts: Hosts, start: StartMemserver) -> None:
+        self.place = small()
+        self.source = hosts.running_vm(self.place)
+        self.destination = hosts.vm(self.place, incoming=True)
+        self.memservers = [start(256 * MIB) for _ in range(2)]
+        set_target(self.source, "test", self.place.memory, self.place.limit, self.memservers)
+        self.source.qmp("stop")
+        self.source.set_capabilities("pause-before-switchover")
+        self.source.qmp("migrate-set-parameters", downtime_limit=0)
+        self.source.qmp("migrate", uri=self.destination.listen())
+        wait_until(lambda: self.source.qmp("query-migrate")["status"] == "pre-switchover")
+
+    @property
+    def arbiter(self) -> Memserver:
+        return self.memservers[0]
+
+    def go_on(self) -> str:
+        """Let it switch over; how the migration ended."""
+        self.source.qmp("migrate-continue", state="pre-switchover")
+        return self.source.wait_for_migration(timeout=60)["status"]
+
+    def check_on_source(self) -> None:
+        assert where(self.source)["state"] == "whole"
+        self.source.qmp("cont")
+        assert self.source.run_guest(2)["wrong"] == 0
+
+
+def ended(vm: Vm) -> bool:
+    return vm.process.wait(timeout=30) != 0
+
+
+def test_memserver_that_crashed_and_is_back(hosts: Hosts, start_kept_memserver: StartMemserver) -> None:
+    switch_over = SwitchOver(hosts, start_kept_memserver)
+    switch_over.arbiter.stop()
+    switch_over.arbiter.start()
+    assert switch_over.go_on() == "completed"
+    assert switch_over.source.qmp("query-status")["status"] == "postmigrate"
+    switch_over.destination.qmp("cont")
+    assert run_within(switch_over.destination, switch_over.place.limit, seconds=3)["wrong"] == 0
+
+
+def test_arbiter_that_is_gone(hosts: Hosts, start_kept_memserver: StartMemserver) -> None:
+    switch_over = SwitchOver(hosts, start_kept_memserver)
+    switch_over.arbiter.stop()
+    assert switch_over.go_on() == "failed"
+    assert ended(switch_over.destination)
+    switch_over.check_on_source()
+
+
+def test_arbiter_that_forgot_the_session(hosts: Hosts, start_memserver: StartMemserver) -> None:
+    switch_over = SwitchOver(hosts, start_memserver)
+    switch_over.arbiter.stop()
+    switch_over.arbiter.start()
+    assert switch_over.go_on() == "failed"
+    assert ended(switch_over.destination)
+    switch_over.check_on_source()
+
+
+def test_destination_that_dies(hosts: Hosts, start_kept_memserver: StartMemserver) -> None:
+    switch_over = SwitchOver(hosts, start_kept_memserver)
+    switch_over.destination.stop()
+    assert switch_over.go_on() == "failed"
+    switch_over.check_on_source()
+    for memserver in switch_over.memservers:
+        wait_until(lambda memserver=memserver: memserver.stat()["sessions"] == [])
