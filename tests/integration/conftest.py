@@ -36,6 +36,7 @@ def cluster():
         installed = cluster.install()
         assert installed.code == 0, installed.output
         cluster.lay_guest()
+        clear(cluster)
         yield cluster
     finally:
         if not kept:
@@ -57,26 +58,19 @@ def configuration(cluster):
 @pytest.fixture
 def vm(cluster, configuration):
     """The VM, running on host-1 and on no other host; nothing is left of it afterwards."""
-    clear(cluster)
-    started = cluster.module("host-1", "vm", **configuration)["host-1"]
-    assert started["changed"], started
-    wait_for(lambda: any(phase == "run" for phase, *_ in cluster.console("host-1", "big")), what="the guest")
-    yield configuration
-    clear(cluster)
+    try:
+        started = cluster.module("host-1", "vm", **configuration)["host-1"]
+        assert started["changed"], started
+        wait_for(lambda: any(phase == "run" for phase, *_ in cluster.console("host-1", "big")), what="the guest")
+        yield configuration
+    finally:
+        clear(cluster)
 
 
 def clear(cluster):
     """No VM and no session on any host."""
-    for module, args in (
-        ("vm_incoming", {"name": "big", "state": "absent"}),
-        ("vm_release", {"name": "big"}),
-        ("vm", {"name": "big", "state": "absent", "shutdown_timeout": 0}),
-    ):
-        cluster.module("kvm_hosts", module, **args)
-    cluster.module("memservers", "memserver_session", vm="big")
-    cluster.module("kvm_hosts", "ansible.builtin.file", path="/var/log/smemv/big.console.log", state="absent")
-    assert not any(cluster.vms().values())
-    assert not any(cluster.sessions().values())
+    cleared = cluster.play("../tests/integration/clear.yml")
+    assert cleared.code == 0, cleared.output
 
 
 def kill(process):

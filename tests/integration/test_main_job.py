@@ -39,16 +39,17 @@ for _ in range({SECONDS}):
 @pytest.fixture
 def large_vm(cluster, configuration):
     """A 2 GiB VM on host-1 that fills 1.5 GiB, then reads, checks and rewrites it for ever."""
-    clear(cluster)
     guest = "console=ttyS0 quiet smemv.fill=1536M smemv.rate=20000"
     changes = {"memory": "2GiB", "append": guest, "kernel": f"{GUEST}/bzImage"}
-    started = cluster.module("host-1", "vm", **{**configuration, **changes})["host-1"]
-    assert started["changed"], started
-    cluster.run("memory", "host-2", MAIN_HOST_MEMORY)
-    wait_for(lambda: any(phase == "run" for phase, *_ in cluster.console("host-1", "big")), 240, "the filled guest")
-    yield
-    clear(cluster)
-    cluster.run("memory", "host-2", "3G")
+    try:
+        started = cluster.module("host-1", "vm", **{**configuration, **changes})["host-1"]
+        assert started["changed"], started
+        cluster.run("memory", "host-2", MAIN_HOST_MEMORY)
+        wait_for(lambda: any(phase == "run" for phase, *_ in cluster.console("host-1", "big")), 240, "the filled guest")
+        yield
+    finally:
+        clear(cluster)
+        cluster.run("memory", "host-2", "3G")
 
 
 def killed(cluster, host):

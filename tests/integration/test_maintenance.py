@@ -9,13 +9,6 @@ from tests.integration.cluster import assert_layout, assert_works_on
 from tests.integration.operations import MIB, remigrate, split
 
 
-@pytest.fixture
-def marks(cluster):
-    """No host is in maintenance afterwards."""
-    yield
-    cluster.module("kvm_hosts", "ansible.builtin.file", path="/etc/smemv/maintenance", state="absent")
-
-
 def maintenance(cluster):
     """By host in maintenance, why."""
     infos = cluster.module("kvm_hosts", "host_info")
@@ -45,7 +38,7 @@ def where(cluster):
 
 @pytest.mark.nightly
 @pytest.mark.timeout(2400, func_only=True)
-def test_a_sub_host_and_then_a_main_host(cluster, vm, marks):
+def test_a_sub_host_and_then_a_main_host(cluster, vm):
     three = split("host-2", "host-3", "host-4")
     three.done(cluster)
     four_ways(cluster, "drain_memserver.yml", "host-3", before=lambda: three.check(cluster))
@@ -69,7 +62,7 @@ def test_a_sub_host_and_then_a_main_host(cluster, vm, marks):
     remigrate("host-2", "host-3").done(cluster)
 
 
-def test_a_whole_vm_leaves_whole(cluster, vm, marks):
+def test_a_whole_vm_leaves_whole(cluster, vm):
     assert cluster.play("maintain_host.yml", host="host-1").code == 0
     assert_layout(cluster, where(cluster))
     assert where(cluster) != "host-1"
@@ -78,12 +71,9 @@ def test_a_whole_vm_leaves_whole(cluster, vm, marks):
 def test_what_can_go_nowhere_stays_and_the_host_is_not_marked(cluster, vm):
     for host in ("host-2", "host-3", "host-4", "host-5", "host-6"):
         cluster.ssh(host, "mkdir --parents /etc/smemv && echo 'no power' >/etc/smemv/maintenance")
-    try:
-        refused = cluster.play("maintain_host.yml", host="host-1")
-        assert (refused.code != 0, refused.changed) == (True, 0), refused.output
-        assert "host-1: holds VM big or pages of it, which cannot go elsewhere" in refused.message
-        assert "host-2: is in maintenance: no power" in refused.message
-        assert "host-1" not in maintenance(cluster)
-    finally:
-        cluster.module("kvm_hosts", "ansible.builtin.file", path="/etc/smemv/maintenance", state="absent")
+    refused = cluster.play("maintain_host.yml", host="host-1")
+    assert (refused.code != 0, refused.changed) == (True, 0), refused.output
+    assert "host-1: holds VM big or pages of it, which cannot go elsewhere" in refused.message
+    assert "host-2: is in maintenance: no power" in refused.message
+    assert "host-1" not in maintenance(cluster)
     assert_works_on(cluster, "host-1")

@@ -30,14 +30,14 @@ def states(answers):
 @pytest.fixture(scope="module", autouse=True)
 def running_vm(cluster, configuration):
     """The VM that all these tests refuse to move; after all of them every host is as it was before."""
-    clear(cluster)
-    started = cluster.module("host-1", "vm", **configuration)["host-1"]
-    assert started["changed"], started
-    before = states(cluster.vms()), states(cluster.sessions())
-    yield
-    after = states(cluster.vms()), states(cluster.sessions())
-    clear(cluster)
-    assert before == after
+    try:
+        started = cluster.module("host-1", "vm", **configuration)["host-1"]
+        assert started["changed"], started
+        before = states(cluster.vms()), states(cluster.sessions())
+        yield
+        assert (states(cluster.vms()), states(cluster.sessions())) == before
+    finally:
+        clear(cluster)
 
 
 @pytest.fixture

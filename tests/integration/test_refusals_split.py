@@ -16,14 +16,15 @@ ON = remigrate("host-5", "host-4", "host-6")
 @pytest.fixture(scope="module", autouse=True)
 def split_vm(cluster, configuration):
     """The VM that all these tests refuse to move; after all of them it is as it was before."""
-    clear(cluster)
-    started = cluster.module("host-1", "vm", **configuration)["host-1"]
-    assert started["changed"], started
-    wait_for(lambda: any(phase == "run" for phase, *_ in cluster.console("host-1", "big")), what="the guest")
-    SPLIT.done(cluster)
-    yield
-    SPLIT.check(cluster)
-    clear(cluster)
+    try:
+        started = cluster.module("host-1", "vm", **configuration)["host-1"]
+        assert started["changed"], started
+        wait_for(lambda: any(phase == "run" for phase, *_ in cluster.console("host-1", "big")), what="the guest")
+        SPLIT.done(cluster)
+        yield
+        SPLIT.check(cluster)
+    finally:
+        clear(cluster)
 
 
 def refused(cluster, operation):

@@ -10,7 +10,7 @@ from tests.integration.conftest import clear
 
 @pytest.fixture
 def no_vm(cluster):
-    clear(cluster)
+    """None is left afterwards."""
     yield
     clear(cluster)
 
@@ -18,7 +18,6 @@ def no_vm(cluster):
 @pytest.fixture(scope="module")
 def nothing(cluster):
     """As no_vm, for tests that make none."""
-    clear(cluster)
     yield
     clear(cluster)
 

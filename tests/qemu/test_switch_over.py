@@ -14,27 +14,38 @@ from tests.qemu.vm import Vm
 
 pytestmark = pytest.mark.qemu
 
+both = pytest.mark.parametrize("before", ["whole", "split"])
+
 StartMemserver = Callable[[int], Memserver]
 
 
 class SwitchOver:
-    """A split migration that is held right before its switch-over.
+    """A migration to a main host and two sub-hosts that is held right before its switch-over.
 
     The VM is paused and all of it is sent, so nobody uses a connection to a memserver before the destination claims
     the VM.
     """
 
-    def __init__(self, hosts: Hosts, start: StartMemserver) -> None:
+    def __init__(self, hosts: Hosts, start: StartMemserver, before: str) -> None:
+        self.before = before
         self.place = small()
+        self.memservers = [start(512 * MIB) for _ in range(2)]
         self.source = hosts.running_vm(self.place)
+        if before == "split":
+            whole, self.source = self.source, hosts.vm(self.place, incoming=True)
+            self.set_target(whole)
+            whole.migrate_to(self.source)
+            whole.stop()
         self.destination = hosts.vm(self.place, incoming=True)
-        self.memservers = [start(256 * MIB) for _ in range(2)]
-        set_target(self.source, "test", self.place.memory, self.place.limit, self.memservers)
+        self.set_target(self.source)
         self.source.qmp("stop")
         self.source.set_capabilities("pause-before-switchover")
         self.source.qmp("migrate-set-parameters", downtime_limit=0)
         self.source.qmp("migrate", uri=self.destination.listen())
         wait_until(lambda: self.source.qmp("query-migrate")["status"] == "pre-switchover")
+
+    def set_target(self, vm: Vm) -> None:
+        set_target(vm, "test", self.place.memory, self.place.limit, self.memservers)
 
     @property
     def arbiter(self) -> Memserver:
@@ -46,7 +57,7 @@ class SwitchOver:
         return self.source.wait_for_migration(timeout=60)["status"]
 
     def check_on_source(self) -> None:
-        assert where(self.source)["state"] == "whole"
+        assert where(self.source)["state"] == self.before
         self.source.qmp("cont")
         assert self.source.run_guest(2)["wrong"] == 0
 
@@ -55,8 +66,9 @@ def ended(vm: Vm) -> bool:
     return vm.process.wait(timeout=30) != 0
 
 
-def test_memserver_that_crashed_and_is_back(hosts: Hosts, start_kept_memserver: StartMemserver) -> None:
-    switch_over = SwitchOver(hosts, start_kept_memserver)
+@both
+def test_memserver_that_crashed_and_is_back(hosts: Hosts, start_kept_memserver: StartMemserver, before: str) -> None:
+    switch_over = SwitchOver(hosts, start_kept_memserver, before)
     switch_over.arbiter.stop()
     switch_over.arbiter.start()
     assert switch_over.go_on() == "completed"
@@ -65,16 +77,20 @@ def test_memserver_that_crashed_and_is_back(hosts: Hosts, start_kept_memserver: 
     assert run_within(switch_over.destination, switch_over.place.limit, seconds=3)["wrong"] == 0
 
 
-def test_arbiter_that_is_gone(hosts: Hosts, start_kept_memserver: StartMemserver) -> None:
-    switch_over = SwitchOver(hosts, start_kept_memserver)
+@both
+def test_arbiter_that_is_away(hosts: Hosts, start_kept_memserver: StartMemserver, before: str) -> None:
+    switch_over = SwitchOver(hosts, start_kept_memserver, before)
     switch_over.arbiter.stop()
     assert switch_over.go_on() == "failed"
     assert ended(switch_over.destination)
+    # A split VM needs what is stored there; a whole one does not.
+    if before == "split":
+        switch_over.arbiter.start()
     switch_over.check_on_source()
 
 
 def test_arbiter_that_forgot_the_session(hosts: Hosts, start_memserver: StartMemserver) -> None:
-    switch_over = SwitchOver(hosts, start_memserver)
+    switch_over = SwitchOver(hosts, start_memserver, "whole")
     switch_over.arbiter.stop()
     switch_over.arbiter.start()
     assert switch_over.go_on() == "failed"
@@ -82,10 +98,12 @@ def test_arbiter_that_forgot_the_session(hosts: Hosts, start_memserver: StartMem
     switch_over.check_on_source()
 
 
-def test_destination_that_dies(hosts: Hosts, start_kept_memserver: StartMemserver) -> None:
-    switch_over = SwitchOver(hosts, start_kept_memserver)
+@both
+def test_destination_that_dies(hosts: Hosts, start_kept_memserver: StartMemserver, before: str) -> None:
+    switch_over = SwitchOver(hosts, start_kept_memserver, before)
     switch_over.destination.stop()
     assert switch_over.go_on() == "failed"
     switch_over.check_on_source()
+    sessions = {"whole": 0, "split": 1}[before]
     for memserver in switch_over.memservers:
-        wait_until(lambda memserver=memserver: memserver.stat()["sessions"] == [])
+        wait_until(lambda memserver=memserver: len(memserver.stat()["sessions"]) == sessions)
