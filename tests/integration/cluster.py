@@ -144,7 +144,8 @@ def assert_layout(cluster: Cluster, main: str, sub_hosts=(), limit: int = 0) -> 
         sessions = info["memserver"]["sessions"]
         assert [session["reserved"] for session in sessions] == ([shares[host]] if host in shares else [])
         assert info["memserver"]["reserved"] == shares.get(host, 0)
-        assert (info["memserver"]["used"] > 0) == (host in shares)
+        assert info["memserver"]["used"] == 0 or host in shares
+    assert not sub_hosts or any(info["memserver"]["used"] for info in hosts.values())
 
 
 def wait_for(condition, seconds: float = 90, what: str = "it"):

@@ -50,7 +50,7 @@ def configuration(cluster):
     return {
         "name": "big", "memory": "512MiB", "vcpus": 2, "accel": "tcg",
         "kernel": f"{GUEST}/bzImage", "initrd": f"{GUEST}/initrd",
-        "append": "console=ttyS0 quiet smemv.fill=200M smemv.rate=200",
+        "append": "console=ttyS0 quiet no_timer_check smemv.fill=200M smemv.rate=200",
         "disks": [{"path": "/srv/smemv/big.img"}], "nics": [{"type": "user"}],
     }  # fmt: skip
 

@@ -39,7 +39,7 @@ for _ in range({SECONDS}):
 @pytest.fixture
 def large_vm(cluster, configuration):
     """A 2 GiB VM on host-1 that fills 1.5 GiB, then reads, checks and rewrites it for ever."""
-    guest = "console=ttyS0 quiet smemv.fill=1536M smemv.rate=20000"
+    guest = "console=ttyS0 quiet no_timer_check smemv.fill=1536M smemv.rate=20000"
     changes = {"memory": "2GiB", "append": guest, "kernel": f"{GUEST}/bzImage"}
     try:
         started = cluster.module("host-1", "vm", **{**configuration, **changes})["host-1"]

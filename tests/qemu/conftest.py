@@ -86,17 +86,17 @@ def start_memserver(socket_folder: Path) -> Iterator[Callable[..., Memserver]]:
 
 
 @pytest.fixture
-def start_kept_memserver(socket_folder: Path) -> Iterator[Callable[[int], Memserver]]:
-    """Memservers of that capacity whose sessions outlive stop() and start(); they are named kept-1, kept-2, …"""
+def start_kept_memserver(socket_folder: Path) -> Iterator[Callable[..., Memserver]]:
+    """As start_memserver, for those whose sessions outlive stop() and start(); they are named kept-1, kept-2, …"""
     binary = binaries.memserver()
     with contextlib.ExitStack() as stack:
         numbers = itertools.count(1)
 
-        def start_one(capacity: int) -> Memserver:
+        def start_one(capacity: int, options: Sequence[object] = ()) -> Memserver:
             folder = socket_folder / f"kept-{next(numbers)}"
             folder.mkdir()
             manager = stack.enter_context(ServiceManager(folder))
-            return stack.enter_context(Memserver(binary, folder, capacity, manager=manager))
+            return stack.enter_context(Memserver(binary, folder, capacity, options=options, manager=manager))
 
         yield start_one
 
@@ -118,11 +118,23 @@ def main_host(authority: Authority, tmp_path: Path) -> list[str]:
 
 
 @pytest.fixture
-def start_with_tls(
-    authority: Authority, tmp_path: Path, start_memserver: Callable[..., Memserver]
-) -> Callable[[], Memserver]:
-    """Starts memservers that speak TLS, with the main host and each other."""
+def tls_options(authority: Authority, tmp_path: Path) -> list[object]:
+    """Options of memservers that speak TLS, with the main host and each other."""
     folder = authority.issue(tmp_path / "sub", "sub", "DNS:sub,IP:127.0.0.1")
     peers = tmp_path / "peers"
     peers.write_text("main-1\nsub\n")
-    return lambda: start_memserver(512 << 20, options=["--tls", folder, "--peers", peers])
+    return ["--tls", folder, "--peers", peers]
+
+
+@pytest.fixture
+def start_with_tls(tls_options: list[object], start_memserver: Callable[..., Memserver]) -> Callable[[], Memserver]:
+    """Starts memservers that speak TLS."""
+    return lambda: start_memserver(512 << 20, options=tls_options)
+
+
+@pytest.fixture
+def start_kept_with_tls(
+    tls_options: list[object], start_kept_memserver: Callable[..., Memserver]
+) -> Callable[[], Memserver]:
+    """Starts memservers that speak TLS and whose sessions outlive them."""
+    return lambda: start_kept_memserver(512 << 20, tls_options)

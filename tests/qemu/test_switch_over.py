@@ -83,10 +83,14 @@ def test_arbiter_that_is_away(hosts: Hosts, start_kept_memserver: StartMemserver
     switch_over.arbiter.stop()
     assert switch_over.go_on() == "failed"
     assert ended(switch_over.destination)
-    # A split VM needs what is stored there; a whole one does not.
-    if before == "split":
-        switch_over.arbiter.start()
-    switch_over.check_on_source()
+    # A split VM needs what is stored there; a whole one does not, and gives back what it had reserved.
+    if before == "whole":
+        switch_over.check_on_source()
+    switch_over.arbiter.start()
+    if before == "whole":
+        wait_until(lambda: not any(memserver.stat()["sessions"] for memserver in switch_over.memservers))
+    else:
+        switch_over.check_on_source()
 
 
 def test_arbiter_that_forgot_the_session(hosts: Hosts, start_memserver: StartMemserver) -> None:

@@ -282,13 +282,20 @@ int smemv_peer_close(SmemvSession *s, SmemvPeer *peer, Error **errp)
     return ret;
 }
 
-void smemv_session_close(SmemvSession *s)
+bool smemv_session_close(SmemvSession *s)
 {
-    for (unsigned i = 0; i < s->n_peers; i++) {
-        Error *err = NULL;
+    bool complete = true;
 
-        if (!s->peers[i].gone && smemv_peer_close(s, &s->peers[i], &err)) {
+    for (unsigned i = 0; i < s->n_peers; i++) {
+        SmemvPeer *peer = &s->peers[i];
+        Error *err = NULL;
+        int ret = peer->gone ? 0 : smemv_peer_close(s, peer, &err);
+
+        if (ret) {
             error_reportf_err(err, "smemv: reservation not released: ");
         }
+        peer->gone = ret >= 0;
+        complete = complete && peer->gone;
     }
+    return complete;
 }

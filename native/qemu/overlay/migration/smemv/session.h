@@ -145,8 +145,9 @@ bool smemv_peer_moved_on(SmemvPeer *peer, uint64_t epoch);
 
 /*
  * Close the session on each peer that is not gone and free its memory there.
- * A peer that cannot be reached is reported and left.
+ * False where one cannot be reached, which is reported; to be called again
+ * then.
  */
-void smemv_session_close(SmemvSession *s);
+bool smemv_session_close(SmemvSession *s);
 
 #endif

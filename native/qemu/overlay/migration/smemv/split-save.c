@@ -26,6 +26,9 @@
 #include "smemv.h"
 #include "trace.h"
 
+/* Between two attempts to give back what is reserved on a memserver, in s. */
+#define LONGEST_DELAY 10
+
 /* Pages that were placed the same, one behind the other. */
 typedef struct SmemvRun {
     uint64_t page;
@@ -462,11 +465,15 @@ bool smemv_may_resume(void)
     return false;
 }
 
+/* Give back what was reserved, however long a memserver is away. */
 static void *release_thread(void *opaque)
 {
     SmemvSession *s = opaque;
 
-    smemv_session_close(s);
+    for (unsigned delay = 1; !smemv_session_close(s);
+         delay = MIN(2 * delay, LONGEST_DELAY)) {
+        g_usleep(delay * G_USEC_PER_SEC);
+    }
     smemv_session_free(s);
     return NULL;
 }
