@@ -3,14 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Chooses what a request leaves open: the main host, how much memory stays there, the sub-hosts. Pure.
 
-What requirements.py has against a host keeps it out. Of the hosts that are left each gets a limit:
-
-1. the one that is asked for; else the one that the VM has, if it is split already and the host has the room;
-2. else what the host has free less an eighth of it, which it keeps for itself, and at most 15/16 of the VM: a split VM
-   is asked for, and what is over eviction would send away ahead of need;
-3. but no less than the VM can work with, nor than the sub-hosts leave to it. For this the host gives its eighth too.
-
-The main host is then the first by these questions, each only asked where the ones before do not tell:
+What requirements.py has against a host keeps it out, and main_limit.py says how much of the VM each of the others is to
+have. The main host is then the first by these questions, each only asked where the ones before do not tell:
 
 1. Does the VM run there already? Then only its memory is placed anew.
 2. Is it expected there, by a run that was cut off before the migration began?
@@ -30,16 +24,13 @@ from __future__ import annotations
 import contextlib
 from collections import namedtuple
 
-from ansible_collections.smemv.kvm.plugins.module_utils import layout, placement, requirements
+from ansible_collections.smemv.kvm.plugins.module_utils import layout, main_limit, placement, requirements
 from ansible_collections.smemv.kvm.plugins.module_utils.errors import Refused
-from ansible_collections.smemv.kvm.plugins.module_utils.sizes import MIB, PAGE, format_size, round_size
+from ansible_collections.smemv.kvm.plugins.module_utils.sizes import format_size, round_size
 from ansible_collections.smemv.kvm.plugins.module_utils.sub_hosts import SubHosts
 
 # Local memory is compared in so many parts of the VM.
 STEPS = 16
-# The main host keeps one of so many parts of its free memory for itself, if it can.
-SPARE = 8
-
 # What tells two main hosts apart, in the order of the questions above; "{}" is the next best.
 _WHY = (
     "it runs there already",
@@ -54,8 +45,6 @@ _WHY = (
 
 # A host that can run the VM, and its place among them.
 _MainHost = namedtuple("_MainHost", "name rank limit")
-# Bytes that are to be resident there, the least that would do, and why it is that many.
-_Limit = namedtuple("_Limit", "size lowest why")
 
 
 def choose(wanted, source, machine, hosts, kvm_hosts, memservers):
@@ -140,10 +129,13 @@ class _Planner:
             self._left_out += [(host, None, reason) for host, reason in moving]
         mains = []
         for name in names:
-            missing = self._against(name)
-            limit = None
+            missing, limit = self._against(name), None
             if not missing and not self._whole:
-                limit, missing = self._limit(name, sub_hosts)
+                try:
+                    limit = self._limit(name, sub_hosts)
+                except Refused as refused:
+                    missing = refused.reasons
+                    self._short_of_room |= isinstance(refused, main_limit.NoRoom)
             self._left_out += [(host, "main host", reason) for host, reason in missing]
             if not missing and (name == self._source or not moving):
                 mains.append(_MainHost(name, self._rank(name, limit, sub_hosts), limit))
@@ -173,63 +165,9 @@ class _Planner:
         return requirements.of_present_sub_hosts(self._hosts, self._machine, False)
 
     def _limit(self, name, sub_hosts):
-        """(a _Limit for a host, [what is missing])."""
-        total, room = self._memory["total"], sub_hosts.total(name)
-        least = requirements.least_resident(self._machine)
-        lowest = max(least, layout.least_limit(total, room))
-        most, preferred = self._most(name)
-        asked, now = self._wanted.get("main_memory"), self._now["main_memory"]
-        if asked is not None:
-            if lowest <= asked:
-                return _Limit(asked, asked, None), []
-            most = asked
-        elif now is not None and lowest <= now < total and (now <= most or name == self._source):
-            return _Limit(now, lowest, "as before"), []
-        elif lowest <= most:
-            return self._between(preferred, lowest, most), []
-        if most < least:
-            return None, [(name, self._too_little(name, least))]
-        self._short_of_room = True
-        need = layout.remote_need(total, most)
-        return None, [
-            (
-                name,
-                f"can have no more than {round_size(most)} of VM {self._name}, which leaves {round_size(need)} to"
-                f" sub-hosts: those have room for {round_size(room)}",
-            )
-        ]
-
-    def _most(self, name):
-        """(bytes that may be resident on a host, what it can spare well), as the VM's limit there."""
-        info = self._info(name)
-        available = info["memory"]["available"]
-        if name != self._source:
-            most = requirements.most_resident(name, info, self._machine)
-            taken = 0
-        else:
-            taken = self._memory["resident"]
-            most = taken if info["maintenance"] is not None else taken + available
-        return min(most, self._memory["total"] - 1) // PAGE * PAGE, taken + available - available // SPARE
-
-    def _between(self, preferred, lowest, most):
-        """The limit that is best, of ``lowest`` to ``most``."""
-        split = self._memory["total"] // STEPS * (STEPS - 1)
-        size = min(preferred, split, most) // MIB * MIB
-        if size < lowest:
-            why = "less leaves more to the sub-hosts than they have room for"
-            if lowest == requirements.least_resident(self._machine):
-                why = f"VM {self._name} cannot work with less"
-            return _Limit(min(-(-lowest // MIB) * MIB, most), lowest, why)
-        if size == split // MIB * MIB:
-            return _Limit(size, lowest, f"a split VM has no more than {STEPS - 1}/{STEPS} there")
-        return _Limit(size, lowest, "what the host has free, less what it wants for itself")
-
-    def _too_little(self, name, least):
-        info = self._info(name)
-        beside = requirements.beside_resident(name, self._machine) if name != self._source else 0
-        return "has {} of memory free, and the {} that VM {} can work with and QEMU itself want {}".format(
-            round_size(info["memory"]["available"]), format_size(least), self._name, round_size(least + beside)
-        )
+        asked = self._wanted.get("main_memory")
+        room, moves = sub_hosts.total(name), name != self._source
+        return main_limit.choose(name, self._info(name), self._machine, asked, room, moves)
 
     def _rank(self, name, limit, sub_hosts):
         """Answers to the questions above; the smallest is the best."""
