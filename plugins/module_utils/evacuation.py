@@ -141,3 +141,4 @@ def _account(vm, plan, hosts):
         if sub_host["share"] is not None:
             grown = sub_host["share"] - present.get(sub_host["name"], 0)
             hosts[sub_host["name"]]["memserver"]["reserved"] += grown
+            hosts[sub_host["name"]]["memory"]["available"] -= grown

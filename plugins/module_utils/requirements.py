@@ -246,8 +246,8 @@ def sub_host_room(info):
     memserver = info["memserver"]
     if not memserver["running"]:
         return "its memserver is not running: {}".format(memserver["reason"]), 0
-    reserved = memserver["reserved"] - memserver["used"]
-    return None, max(0, min(memserver["capacity"] - memserver["reserved"], info["memory"]["available"] - reserved))
+    # What is reserved is no longer among what the host has free: the memserver commits it.
+    return None, max(0, min(memserver["capacity"] - memserver["reserved"], info["memory"]["available"]))
 
 
 def _full(info):

@@ -49,8 +49,7 @@ def needed(total, limit):
 def room(info):
     """Bytes that a host can hold for a VM that has no pages there."""
     memserver = info["memserver"]
-    unused = memserver["reserved"] - memserver["used"]
-    size = min(memserver["capacity"] - memserver["reserved"], info["memory"]["available"] - unused)
+    size = min(memserver["capacity"] - memserver["reserved"], info["memory"]["available"])
     return size // PAGE * PAGE if size >= MIB else 0
 
 
@@ -90,8 +89,7 @@ def assert_fits(answer, request, hosts, machine):
         assert holds(hosts[name])
         held = max(present[name]["share"], present[name]["remote"]) if name in present else 0
         memserver = hosts[name]["memserver"]
-        free = min(memserver["capacity"] - memserver["reserved"],
-                   hosts[name]["memory"]["available"] - memserver["reserved"] + memserver["used"])  # fmt: skip
+        free = min(memserver["capacity"] - memserver["reserved"], hosts[name]["memory"]["available"])
         assert 0 < share <= max(0, free) + held
 
 
@@ -217,7 +215,7 @@ def large(seed, count):
         info["memory"]["available"] = chance.randrange(0, 1 << 38) >> chance.randrange(0, 9)
         capacity = chance.randrange(0, 1 << 37) >> chance.randrange(0, 9)
         reserved = chance.randrange(0, capacity + 1) * chance.randrange(0, 2) // PAGE * PAGE
-        info["memserver"].update(capacity=capacity, reserved=reserved, used=reserved)
+        info["memserver"].update(capacity=capacity, reserved=reserved, used=chance.randrange(0, reserved + 1))
         info["link"] = {"interface": "eth0", "speed": chance.choice([None, 1000, 10000, 25000, 100000])}
         info["failure_domain"] = chance.choice([None, *(f"rack-{rack}" for rack in range(1 + count // 20))])
         if number and chance.random() < 0.2:
@@ -243,15 +241,16 @@ def judge_large(seed, count):
     """(whether a plan was found, seconds that took) for a random cluster; what is found is right."""
     hosts = large(seed, count)
     total = machine_of(hosts)["memory"]["total"]
-    began = time.perf_counter()
+    # Of the processor: others may want it at the same time.
+    began = time.process_time()
     try:
         answer = plan(OPEN, hosts)
     except Refused as refused:
-        took = time.perf_counter() - began
+        took = time.process_time() - began
         assert not can_be_split(hosts, "host-0", total), seed
         assert {host for host, _reason in refused.reasons} >= set(hosts), seed
         return False, took
-    took = time.perf_counter() - began
+    took = time.process_time() - began
     assert can_be_split(hosts, "host-0", total), seed
     assert_fits(answer, OPEN, hosts, machine_of(hosts))
     return True, took
