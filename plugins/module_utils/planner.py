@@ -8,11 +8,11 @@ have. The main host is then the first by these questions, each only asked where 
 
 1. Does the VM run there already? Then only its memory is placed anew.
 2. Is it expected there, by a run that was cut off before the migration began?
-3. How much of the VM can be there? In sixteenths of the VM: less is not worth a sub-host more or a slower link.
+3. How much of the VM can be there? Less than a sixteenth of the VM is not worth a sub-host more or a slower link.
 4. Does it hold no pages of the VM? One that does has these to give away first.
 5. How few sub-hosts hold the rest?
 6. How fast is its link?
-7. How much memory has it free?
+7. How much memory has it free? In sixteenths of the VM as well: a plan is not to be another one at every look.
 8. Its name.
 
 The sub-hosts that a split VM has stay, where nothing else is asked for; sub_hosts.py chooses the others. The host that
@@ -29,7 +29,7 @@ from ansible_collections.smemv.kvm.plugins.module_utils.errors import Refused
 from ansible_collections.smemv.kvm.plugins.module_utils.sizes import format_size, round_size
 from ansible_collections.smemv.kvm.plugins.module_utils.sub_hosts import SubHosts
 
-# Local memory is compared in so many parts of the VM.
+# Memory is compared in so many parts of the VM.
 STEPS = 16
 # What tells two main hosts apart, in the order of the questions above; "{}" is the next best.
 _WHY = (
@@ -180,7 +180,7 @@ class _Planner:
             name in self._present,
             sub_hosts.count(layout.remote_need(total, limit.size), name) if limit else 0,
             -_speed(info),
-            -info["memory"]["available"],
+            -(info["memory"]["available"] * STEPS // total),
             name,
         )
 
@@ -226,9 +226,9 @@ class _Planner:
             kept = [name for name in target["sub_hosts"] if name in self._now["sub_hosts"]]
             new = [name for name in target["sub_hosts"] if name not in kept]
             if kept:
-                reasons.append("{} held pages of it before".format(", ".join(kept)))
+                reasons.append("pages of it are on {} already".format(", ".join(kept)))
             if new:
-                reasons.append("{}: no fewer have room for the rest".format(", ".join(new)))
+                reasons.append("the rest is for {}: no fewer have room for it".format(", ".join(new)))
         return reasons + _sentences(self._left_out)
 
     def _fits_whole(self, name):

@@ -91,7 +91,7 @@ def test_a_vm_is_split_even_where_a_host_could_take_all_of_it():
         "host-2 is the main host: it comes before host-3 by name",
         "main_memory is 1920MiB: a split VM has no more than 15/16 there",
         "host-2 has room for all of VM big: consolidate_vm.yml would bring it there whole",
-        "host-3: no fewer have room for the rest",
+        "the rest is for host-3: no fewer have room for it",
         "host-1 cannot be a main host: runs VM big: a whole VM is split only by a move to another host",
     ]
 
@@ -353,7 +353,7 @@ def test_a_split_vm_that_moves_keeps_its_limit_and_its_sub_hosts():
     answer = ask(split(), destination_host="host-5")
     assert (answer["phase"], answer["operation"]) == ("start", "remigrate")
     assert choice(answer) == ("host-5", GIB, ["host-2", "host-3"])
-    assert answer["reasons"] == ["main_memory is 1GiB: as before", "host-2, host-3 held pages of it before"]
+    assert answer["reasons"] == ["main_memory is 1GiB: as before", "pages of it are on host-2, host-3 already"]
 
 
 def test_a_split_vm_gets_less_memory_on_a_smaller_host():
