@@ -10,10 +10,11 @@ have. The main host is then the first by these questions, each only asked where 
 2. Is it expected there, by a run that was cut off before the migration began?
 3. How much of the VM can be there? Less than a sixteenth of the VM is not worth a sub-host more or a slower link.
 4. Does it hold no pages of the VM? One that does has these to give away first.
-5. How few sub-hosts hold the rest?
-6. How fast is its link?
-7. How much memory has it free? In sixteenths of the VM as well: a plan is not to be another one at every look.
-8. Its name.
+5. Is there room on sub-hosts for all of the VM? Until it has that it cannot move on, nor back.
+6. How few sub-hosts have that room, or where nobody has it the room for the rest?
+7. How fast is its link?
+8. How much memory has it free? In sixteenths of the VM as well: a plan is not to be another one at every look.
+9. Its name.
 
 The sub-hosts that a split VM has stay, where nothing else is asked for; sub_hosts.py chooses the others. The host that
 a VM leaves is to be free of it, and holds pages only where there is no other way.
@@ -37,6 +38,7 @@ _WHY = (
     "it is expected there already",
     "more of its memory can be there than on {}",
     "it has no pages there, as it has on {}",
+    "beside it others have room for all of the VM, as they have not beside {}",
     "it wants fewer sub-hosts there than on {}",
     "its link is faster than that of {}",
     "it has more memory free than {}",
@@ -172,35 +174,43 @@ class _Planner:
     def _rank(self, name, limit, sub_hosts):
         """Answers to the questions above; the smallest is the best."""
         info, total = self._info(name), self._memory["total"]
+        room = self._room_wanted(name, limit.size, sub_hosts) if limit else total
         expected = any(other["name"] == self._name and not other["adopted"] for other in info["vms"])
         return (
             name != self._source,
             name == self._source or not expected,
             -(limit.size * STEPS // total) if limit else 0,
             name in self._present,
-            sub_hosts.count(layout.remote_need(total, limit.size), name) if limit else 0,
+            room < total,
+            sub_hosts.count(room, name) if limit else 0,
             -_speed(info),
             -(info["memory"]["available"] * STEPS // total),
             name,
         )
 
+    def _room_wanted(self, name, limit, sub_hosts):
+        """Bytes that the sub-hosts are to have room for: all of the VM, if there is so much, or the rest of it."""
+        total = self._memory["total"]
+        return total if sub_hosts.total(name) >= total else layout.remote_need(total, limit)
+
     def _placed(self, main, sub_hosts):
         """(limit, names of the sub-hosts) with that main host, so that no sub-host would be left without a page."""
-        possible = [(main.limit.size, sub_hosts)]
+        limit, lowest = main.limit.size, main.limit.lowest
+        room, least = self._room_wanted(main.name, limit, sub_hosts), layout.remote_need(self._memory["total"], limit)
         if "sub_hosts" in self._wanted:
             # What sub-hosts have to hold is most where least is on the main host.
-            possible.append((main.limit.lowest, sub_hosts))
+            possible = [(limit, sub_hosts, room), (lowest, sub_hosts, room)]
         else:
-            # Of the fewest sub-hosts that have the room none can be done without.
-            possible.append((main.limit.size, sub_hosts.without_kept()))
-        for limit, some in possible:
-            names = some.choose(layout.remote_need(self._memory["total"], limit), main.name)
+            # Of the fewest that have the room for the rest, kept or not, none can be done without.
+            possible = [(limit, sub_hosts, room), (limit, sub_hosts.without_kept(), least)]
+        for size, some, wanted in possible:
+            names = some.choose(wanted, main.name)
             try:
                 requirements.shares(names, self._hosts, self._machine, limit)
             except Refused as refused:
                 reasons = refused.reasons
             else:
-                return limit, names
+                return size, names
         raise Refused(reasons)
 
     def _reasons(self, mains, target):
@@ -228,7 +238,7 @@ class _Planner:
             if kept:
                 reasons.append("pages of it are on {} already".format(", ".join(kept)))
             if new:
-                reasons.append("the rest is for {}: no fewer have room for it".format(", ".join(new)))
+                reasons.append("the rest is for {}: no fewer have the room".format(", ".join(new)))
         return reasons + _sentences(self._left_out)
 
     def _fits_whole(self, name):

@@ -56,7 +56,7 @@ class SubHosts:
         return len(kept) + more
 
     def choose(self, need, without):
-        """Names of the sub-hosts for ``need`` bytes, which total() has to have.
+        """Names of the sub-hosts with room for ``need`` bytes, which total() has to have.
 
         :param without: the host that is to run the VM.
         """
