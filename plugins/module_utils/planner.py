@@ -206,7 +206,7 @@ class _Planner:
         for size, some, wanted in possible:
             names = some.choose(wanted, main.name)
             try:
-                requirements.shares(names, self._hosts, self._machine, limit)
+                requirements.shares(names, self._hosts, self._machine, size)
             except Refused as refused:
                 reasons = refused.reasons
             else:

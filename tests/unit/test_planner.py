@@ -458,3 +458,17 @@ def test_a_sub_host_for_which_no_page_would_be_left_is_not_kept():
     sub_hosts[0].update(share=GIB)
     answer = ask(hosts, main_memory="1536MiB")
     assert names(answer) == ["host-2"]
+
+
+def test_a_small_sub_host_that_is_asked_for_is_given_a_page_by_less_on_the_main_host():
+    hosts = cluster(4, memory=16 * GIB)
+    put(hosts, "big", "host-1", total=8 * GIB)
+    hosts["host-3"]["memory"]["available"] = hosts["host-3"]["memserver"]["capacity"] = 1024 * GIB
+    hosts["host-4"]["memserver"]["capacity"] = MIB
+    # A page in 4 GiB, and 7.9 GiB are what sub-hosts can hold at most.
+    answer = ask(hosts, destination_host="host-2", sub_hosts=["host-3", "host-4"])
+    assert choice(answer) == ("host-2", 64 * MIB, ["host-3", "host-4"])
+    assert "main_memory is 64MiB: with more a sub-host would hold nothing of it" in answer["reasons"]
+    # Where that is less than is asked for, it is said which.
+    request = {"sub_hosts": ["host-3", "host-4"], "main_memory": "6GiB"}
+    assert refusal(hosts, **request) == [("host-4", "would hold nothing of VM big: leave it out")]
