@@ -7,10 +7,16 @@ from __future__ import annotations
 
 import copy
 
-from ansible_collections.smemv.kvm.plugins.module_utils import placement, preflight, requirements, whereabouts
+from ansible_collections.smemv.kvm.plugins.module_utils import (
+    placement,
+    planner,
+    preflight,
+    requirements,
+    whereabouts,
+)
 from ansible_collections.smemv.kvm.plugins.module_utils.errors import Refused
 from ansible_collections.smemv.kvm.plugins.module_utils.request import ALL
-from ansible_collections.smemv.kvm.plugins.module_utils.sizes import MIB, format_size
+from ansible_collections.smemv.kvm.plugins.module_utils.sizes import format_size
 
 
 def evacuate(host, hosts, kvm_hosts, memservers, vms_too):
@@ -37,7 +43,8 @@ def evacuate(host, hosts, kvm_hosts, memservers, vms_too):
     requests, reasons = [], []
     for vm in _involved(host, hosts, vms_too):
         try:
-            request, plan = _first_possible(list(_requests(vm, host, hosts, kvm_hosts, memservers)), hosts)
+            request = _request(vm, host, hosts, kvm_hosts, memservers)
+            plan = preflight.plan(request, hosts)
         except Refused as refused:
             reasons.append((host, f"holds VM {vm} or pages of it, which cannot go elsewhere"))
             reasons += refused.reasons
@@ -67,68 +74,50 @@ def _sub_hosts(machine):
     return [sub_host["name"] for sub_host in (machine["memory"] or {}).get("sub_hosts", [])]
 
 
-def _requests(vm, host, hosts, kvm_hosts, memservers):
-    """What may be asked for one VM, best first."""
+def _request(vm, host, hosts, kvm_hosts, memservers):
+    """What is to be asked for one VM."""
     machines = whereabouts.machines(vm, hosts)
     source = whereabouts.source(vm, machines, hosts)
     machine = machines[source]
     recorded = machine["relocation"]
     if whereabouts.is_moving(machine) and recorded:
         # Whoever began it was cut off: it goes on to where it was going.
-        sub_hosts = [sub_host["name"] for sub_host in recorded["sub_hosts"]]
-        if host in (recorded["destination_host"], *sub_hosts):
+        target = dict(recorded, sub_hosts=[sub_host["name"] for sub_host in recorded["sub_hosts"]])
+        if host in (target["destination_host"], *target["sub_hosts"]):
             raise Refused([(source, f"VM {vm} is on its way there: wait until it has come, or cancel that")])
-        yield _request(vm, recorded["destination_host"], recorded["main_memory"], sub_hosts)
-        return
-    now = placement.current(machine["memory"])
-    stay = [name for name in now["sub_hosts"] if name in memservers and hosts[name]["maintenance"] is None]
-    others = _by_room([name for name in memservers if name not in stay], hosts)
+        return _in_words(vm, target)
+    # As much of it stays on a main host as was there before.
+    wanted = {"main_memory": placement.current(machine["memory"])["main_memory"]}
+    whole = wanted["main_memory"] is None
+    if whole:
+        wanted["sub_hosts"] = []
     if source != host:
-        yield from _with_sub_hosts(vm, source, now["main_memory"], stay, others)
-        return
-    # Sub-hosts of the VM last: one that becomes its main host has pages to give away first.
-    destinations = sorted(kvm_hosts, key=lambda name: (name in stay, -hosts[name]["memory"]["available"], name))
-    for destination in destinations:
-        yield from _with_sub_hosts(vm, destination, now["main_memory"], stay, others)
-    if now["main_memory"] is None:
-        # No host can take it whole. The main host keeps an eighth of what it has free for itself.
-        for destination in destinations:
-            limit = hosts[destination]["memory"]["available"] // 8 * 7 // MIB * MIB
-            yield from _with_sub_hosts(vm, destination, limit, stay, others)
+        wanted["destination_host"] = source
+
+    def choose(wanted):
+        return _in_words(vm, planner.choose(wanted, source, machine, hosts, kvm_hosts, memservers)[0])
+
+    try:
+        return choose(wanted)
+    except Refused as refused:
+        if not whole:
+            raise
+        reasons = refused.reasons
+    # No host can take it whole.
+    try:
+        return choose({})
+    except Refused as refused:
+        raise Refused(dict.fromkeys([*reasons, *refused.reasons])) from refused
 
 
-def _with_sub_hosts(vm, destination, limit, stay, others):
-    """The VM there with its sub-hosts, and with one more at a time in case these have not the room."""
-    if limit is None:
-        yield _request(vm, destination, None, [])
-        return
-    stay = [name for name in stay if name != destination]
-    others = [name for name in others if name != destination]
-    for more in range(0 if stay else 1, len(others) + 1):
-        yield _request(vm, destination, limit, stay + others[:more])
-
-
-def _by_room(names, hosts):
-    """Those that can take pages, the one with the most room first."""
-    room = {name: requirements.sub_host_room(hosts[name])[1] for name in names}
-    usable = [name for name in names if hosts[name]["maintenance"] is None and room[name] >= MIB]
-    return sorted(usable, key=lambda name: (-room[name], name))
-
-
-def _request(vm, destination, limit, sub_hosts):
-    main_memory = ALL if limit is None else format_size(limit)
-    return {"vm": vm, "destination_host": destination, "main_memory": main_memory, "sub_hosts": sub_hosts}
-
-
-def _first_possible(requests, hosts):
-    """The first request that the preflight does not refuse, with its plan."""
-    reasons = []
-    for request in requests:
-        try:
-            return request, preflight.plan(request, hosts)
-        except Refused as refused:
-            reasons += [reason for reason in refused.reasons if reason not in reasons]
-    raise Refused(reasons)
+def _in_words(vm, target):
+    limit = target["main_memory"]
+    return {
+        "vm": vm,
+        "destination_host": target["destination_host"],
+        "main_memory": ALL if limit is None else format_size(limit),
+        "sub_hosts": target["sub_hosts"],
+    }
 
 
 def _taking_part(vm, plan, hosts):
@@ -152,3 +141,4 @@ def _account(vm, plan, hosts):
         if sub_host["share"] is not None:
             grown = sub_host["share"] - present.get(sub_host["name"], 0)
             hosts[sub_host["name"]]["memserver"]["reserved"] += grown
+            hosts[sub_host["name"]]["memory"]["available"] -= grown

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import json
@@ -148,6 +149,25 @@ def memserver(client=MemserverClient):
             return dict(connection.stat(), running=True, reason=None)
     except MemserverError as error:
         return {"running": False, "reason": str(error)}
+
+
+def link(address, ip, run_command, net="/sys/class/net"):
+    """The link that has an address of this host: {interface, speed (Mbit/s)}, each None where it cannot be told.
+
+    :param ip: path of iproute2's command, or None where there is none.
+    """
+    answer = {"interface": None, "speed": None}
+    code, out, _err = run_command([ip, "-json", "address", "show", "to", address]) if ip else (1, "", "")
+    # Interfaces without that address are listed as well, empty.
+    names = [] if code else [interface["ifname"] for interface in json.loads(out) if interface]
+    if not names:
+        return answer
+    answer["interface"] = names[0]
+    # The kernel refuses to tell it of some interfaces, and says -1 of others.
+    with contextlib.suppress(OSError):
+        speed = int(_read(net, names[0], "speed"))
+        answer["speed"] = speed if speed > 0 else None
+    return answer
 
 
 def kvm():

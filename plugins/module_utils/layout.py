@@ -18,6 +18,13 @@ def remote_need(memory, main_limit):
     return max(0, page_up(memory - main_limit // 16 * 15))
 
 
+def least_limit(memory, room):
+    """The smallest limit of the main host, in bytes, with which remote_need() is no more than ``room`` bytes."""
+    # A page of the limit saves the sub-hosts 15/16 of a page, 3840 bytes.
+    missing = memory - room // PAGE * PAGE
+    return max(0, -(-missing // (PAGE // 16 * 15)) * PAGE)
+
+
 def divide(need, room):
     """Shares of ``need`` bytes, in proportion to what each sub-host has room for.
 

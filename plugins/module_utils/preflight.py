@@ -5,44 +5,50 @@
 
 from __future__ import annotations
 
-from ansible_collections.smemv.kvm.plugins.module_utils import placement, relocation, requirements, whereabouts
+from ansible_collections.smemv.kvm.plugins.module_utils import placement, planner, requirements, whereabouts
 from ansible_collections.smemv.kvm.plugins.module_utils.errors import Refused
-from ansible_collections.smemv.kvm.plugins.module_utils.request import parse_main_memory
+from ansible_collections.smemv.kvm.plugins.module_utils.request import given
 from ansible_collections.smemv.kvm.plugins.module_utils.sizes import format_size
 
 
-def plan(request, hosts):
+def plan(request, hosts, kvm_hosts=None, memservers=None):
     """What is to be done for a relocation, from what the hosts say.
+
+    What the request leaves open is chosen only where nothing was begun: a VM that is on its way, or is placed already,
+    as far as the request says how, is left to that.
 
     :param request: as in check_request().
     :param hosts: {name: what the module host_info returned there, with ``address``; or {unreachable: why}}.
+    :param kvm_hosts, memservers: names of the hosts that may be chosen for each; all where they are not given.
     :returns: {phase, operation, source_host, destination_host, main_memory (bytes, None for all), sub_hosts:
-        [{name, address, port, share (None: what it has)}], config, leftovers: [host]}. ``phase`` is ``start``;
-        ``attach``: that migration is under way, to ``destination_address`` and ``destination_port``; ``finish``: the
-        VM has moved, and the hosts are not tidied up yet; ``rebalance``: only its memory is not where it is to be;
-        ``done``.
+        [{name, address, port, share (None: what it has)}], config, leftovers: [host], reasons: [why what was left open
+        is chosen so]}. ``phase`` is ``start``; ``attach``: that migration is under way, to ``destination_address`` and
+        ``destination_port``; ``finish``: the VM has moved, and the hosts are not tidied up yet; ``rebalance``: only
+        its memory is not where it is to be; ``done``.
     :raises Refused: with every reason found.
     """
-    name, destination = request["vm"], request["destination_host"]
-    target = {
-        "destination_host": destination,
-        "main_memory": parse_main_memory(request["main_memory"]),
-        "sub_hosts": [{"name": host} for host in request["sub_hosts"]],
-    }
+    name, wanted = request["vm"], given(request)
     machines = whereabouts.machines(name, hosts)
     source = whereabouts.source(name, machines, hosts)
     found = machines[source]
-    answer = {"source_host": source, "config": found["config"], "leftovers": []}
+    answer = {"source_host": source, "config": found["config"], "leftovers": [], "reasons": []}
 
     if whereabouts.is_moving(found):
         recorded = found["relocation"]
-        if not (recorded and relocation.same_target(recorded, target)):
+        if not (recorded and _asked_for(wanted, recorded)):
             raise Refused([(source, _elsewhere(name, recorded))])
         return dict(recorded, phase="attach", **answer)
+    kvm_hosts, memservers = (hosts if names is None else names for names in (kvm_hosts, memservers))
+    target, answer["reasons"] = _target(wanted, source, found, hosts, kvm_hosts, memservers)
+    destination = target["destination_host"]
     if source == destination:
         answer["leftovers"] = [host for host in machines if host != destination]
         return dict(target, **answer, **_in_place(target, found, hosts, answer["leftovers"]))
 
+    # Where an earlier run had the VM expected, and was cut off.
+    answer["leftovers"] = [
+        host for host, other in machines.items() if host not in (source, destination) and not other["adopted"]
+    ]
     reasons = requirements.of_source(source, found, target["main_memory"]) + requirements.of_rest(source, found)
     reasons += requirements.of_destination(destination, hosts[destination], found, target["main_memory"])
     sub_hosts = _sub_hosts(target, found, hosts, reasons)
@@ -50,6 +56,26 @@ def plan(request, hosts):
     if target["main_memory"] is not None:
         operation = "remigrate" if placement.is_split(found["memory"]) else "split_migrate"
     return dict(target, phase="start", operation=operation, **dict(answer, sub_hosts=sub_hosts))
+
+
+def _target(wanted, source, found, hosts, kvm_hosts, memservers):
+    """({destination_host, main_memory, sub_hosts: [{name}]}, why what was left open is so)."""
+    here = dict(placement.current(found["memory"]), destination_host=source)
+    here["sub_hosts"] = [{"name": name} for name in here["sub_hosts"]]
+    if len(wanted) < 3 and _asked_for(wanted, here):
+        return here, ["VM {} is placed so already".format(found["name"])]
+    chosen, reasons = planner.choose(wanted, source, found, hosts, kvm_hosts, memservers)
+    return dict(chosen, sub_hosts=[{"name": name} for name in chosen["sub_hosts"]]), reasons
+
+
+def _asked_for(wanted, target):
+    """Whether a relocation leads to what a request gives. Without main_memory that is a VM that is split."""
+    names = sorted(host["name"] for host in target["sub_hosts"])
+    if "main_memory" not in wanted and target["main_memory"] is None:
+        return False
+    return all(
+        sorted(value) == names if key == "sub_hosts" else value == target[key] for key, value in wanted.items()
+    )
 
 
 def _in_place(target, found, hosts, leftovers):

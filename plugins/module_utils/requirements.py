@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ansible_collections.smemv.kvm.plugins.module_utils import layout, placement
 from ansible_collections.smemv.kvm.plugins.module_utils.errors import Refused
-from ansible_collections.smemv.kvm.plugins.module_utils.sizes import MIB, format_size, round_size
+from ansible_collections.smemv.kvm.plugins.module_utils.sizes import MIB, format_size, page_up, round_size
 
 MINIMUM = 64 * MIB
 MINIMUM_A_VCPU = 32 * MIB
@@ -49,38 +49,63 @@ def of_rest(source, machine):
     return []
 
 
+def of_vm_host(host, info, machine):
+    """What a host has not that is to run the VM, however much of its memory is to be there.
+
+    :param machine: the VM, as the host that runs it now describes it.
+    """
+    if "unreachable" in info:
+        return [(host, "cannot be reached: {}".format(info["unreachable"]))]
+    name = machine["name"]
+    reasons = [(host, missing) for missing in _maintenance(info)]
+    if not info["userfaultfd"]["move"]:
+        reasons.append((host, info["userfaultfd"]["reason"]))
+    if not info["qemu"]["smemv"]:
+        reasons.append((host, info["qemu"]["reason"]))
+    if machine["config"]["accel"] == "kvm" and not info["kvm"]:
+        reasons.append((host, f"has no /dev/kvm, which VM {name} runs with"))
+    for other in info["vms"]:
+        if other["name"] == name and other["adopted"]:
+            reasons.append((host, "has a VM {} of its own, {}".format(name, other["state"])))
+    return reasons
+
+
 def of_destination(destination, info, machine, main_memory):
     """What the host that is to run the VM has not.
 
-    :param machine: the VM, as the host that runs it now describes it.
+    :param machine: as for of_vm_host().
     :param main_memory: bytes that may be resident, or None for all.
     """
-    if "unreachable" in info:
-        return [(destination, "cannot be reached: {}".format(info["unreachable"]))]
-    name = machine["name"]
-    reasons = [(destination, missing) for missing in _maintenance(info)]
-    if not info["userfaultfd"]["move"]:
-        reasons.append((destination, info["userfaultfd"]["reason"]))
-    if not info["qemu"]["smemv"]:
-        reasons.append((destination, info["qemu"]["reason"]))
-    if machine["config"]["accel"] == "kvm" and not info["kvm"]:
-        reasons.append((destination, f"has no /dev/kvm, which VM {name} runs with"))
+    reasons = of_vm_host(destination, info, machine)
     size = resident_size(machine, main_memory)
-    if info["memory"]["available"] < size + OVERHEAD:
-        reasons.append(
-            (
-                destination,
-                "has {} of memory free, and {} and QEMU itself want {}".format(
-                    round_size(info["memory"]["available"]),
-                    f"main_memory {format_size(size)}" if main_memory else f"all of VM {name} ({format_size(size)})",
-                    round_size(size + OVERHEAD),
-                ),
-            )
-        )
-    for other in info["vms"]:
-        if other["name"] == name and other["adopted"]:
-            reasons.append((destination, "has a VM {} of its own, {}".format(name, other["state"])))
-    return reasons
+    if "unreachable" in info or size <= most_resident(destination, info, machine):
+        return reasons
+    what = f"main_memory {format_size(size)}" if main_memory else f"all of VM {machine['name']} ({format_size(size)})"
+    beside = beside_resident(destination, machine)
+    wanting = "QEMU itself" if beside == OVERHEAD else "QEMU itself, and the pages that it holds until it runs the VM,"
+    return [
+        *reasons,
+        (
+            destination,
+            "has {} of memory free, and {} and {} want {}".format(
+                round_size(info["memory"]["available"]), what, wanting, round_size(size + beside)
+            ),
+        ),
+    ]
+
+
+def most_resident(destination, info, machine):
+    """Bytes of a VM that moves to a host that may be resident there; none at all where it is less than nothing."""
+    return info["memory"]["available"] - beside_resident(destination, machine)
+
+
+def beside_resident(destination, machine):
+    """Bytes that a host wants for a VM that moves there beside what is resident."""
+    present = present_sub_hosts(machine["memory"])
+    if destination not in present:
+        return OVERHEAD
+    # Its memserver is asked for its part of the room for all of the VM, as in of_present_sub_hosts().
+    return OVERHEAD + page_up(-(-_extra(machine["memory"]) // len(present)))
 
 
 def of_main_host(host, info, machine, main_memory):
@@ -109,10 +134,15 @@ def resident_size(machine, main_memory):
     return machine["memory"]["total"] if machine["memory"] else 0
 
 
+def least_resident(machine):
+    """Bytes without which the VM cannot work."""
+    return max(MINIMUM, MINIMUM_A_VCPU * machine["config"]["vcpus"])
+
+
 def of_limit(destination, machine, main_memory):
     """What is wrong with the limit that is asked for."""
     name, memory = machine["name"], machine["memory"]
-    minimum = max(MINIMUM, MINIMUM_A_VCPU * machine["config"]["vcpus"])
+    minimum = least_resident(machine)
     if main_memory < minimum:
         return [
             (
@@ -152,7 +182,7 @@ def of_present_sub_hosts(hosts, machine, moves):
             reasons.append((name, "its memserver does not answer VM {}, which has pages there".format(machine["name"])))
     if reasons or not moves:
         return reasons
-    extra = memory["total"] - sum(sub_host["share"] for sub_host in memory["sub_hosts"])
+    extra = _extra(memory)
     if layout.fits_in_parts(extra, list(room.values())):
         return []
     wanted = (
@@ -160,6 +190,16 @@ def of_present_sub_hosts(hosts, machine, moves):
         f" about equal parts; they have {round_size(sum(room.values()))}"
     )
     return [(name, f"its memserver has room for {round_size(size)} more, and {wanted}") for name, size in room.items()]
+
+
+def _extra(memory):
+    """Bytes that a split VM's sub-hosts reserve beside its shares while it moves."""
+    return memory["total"] - sum(sub_host["share"] for sub_host in memory["sub_hosts"])
+
+
+def present_sub_hosts(memory):
+    """{name: what query-smemv says of it} of the sub-hosts that a VM has."""
+    return {host["name"]: host for host in memory["sub_hosts"]} if memory and placement.is_split(memory) else {}
 
 
 def shares(names, hosts, machine, main_memory):
@@ -170,15 +210,11 @@ def shares(names, hosts, machine, main_memory):
     :raises Refused: with what is missing on each.
     """
     memory = machine["memory"]
-    present = {host["name"]: host for host in memory["sub_hosts"]} if placement.is_split(memory) else {}
+    present = present_sub_hosts(memory)
     reasons, room = [], {}
     for name in names:
-        refusal, free = sub_host_room(hosts[name])
-        refusals = [refusal] if refusal else _maintenance(hosts[name])
-        if not refusals and name not in present and free < MIB:
-            refusals = [_full(hosts[name])]
+        refusals, room[name] = of_sub_host(hosts[name], present.get(name))
         reasons += [(name, missing) for missing in refusals]
-        room[name] = free + (max(present[name]["share"], present[name]["remote"]) if name in present else 0)
     if reasons:
         raise Refused(reasons)
     need = layout.remote_need(memory["total"], main_memory)
@@ -190,6 +226,19 @@ def shares(names, hosts, machine, main_memory):
     return planned
 
 
+def of_sub_host(info, present):
+    """What a host has not that is to hold pages of a VM, and how many it may hold.
+
+    :param present: what query-smemv says of it, where it holds pages of the VM already.
+    :returns: ([what is missing], bytes).
+    """
+    refusal, free = sub_host_room(info)
+    missing = [refusal] if refusal else _maintenance(info)
+    if not missing and present is None and free < MIB:
+        missing = [_full(info)]
+    return missing, free + (max(present["share"], present["remote"]) if present else 0)
+
+
 def sub_host_room(info):
     """(why it cannot be a sub-host or None, bytes that it has room for)."""
     if "unreachable" in info:
@@ -197,8 +246,8 @@ def sub_host_room(info):
     memserver = info["memserver"]
     if not memserver["running"]:
         return "its memserver is not running: {}".format(memserver["reason"]), 0
-    reserved = memserver["reserved"] - memserver["used"]
-    return None, max(0, min(memserver["capacity"] - memserver["reserved"], info["memory"]["available"] - reserved))
+    # What is reserved is no longer among what the host has free: the memserver commits it.
+    return None, max(0, min(memserver["capacity"] - memserver["reserved"], info["memory"]["available"]))
 
 
 def _full(info):

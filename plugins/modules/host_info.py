@@ -22,6 +22,9 @@ options:
     description: The QEMU binary that a VM coming here would be run by.
     type: path
     default: /opt/smemv/qemu/bin/qemu-system-x86_64
+  address:
+    description: The host's address for VMs and their memory, whose link is told of.
+    type: str
 seealso:
   - module: smemv.kvm.layout
 """
@@ -54,6 +57,11 @@ kvm:
   description: Whether the host can run VMs under KVM.
   returned: always
   type: bool
+link:
+  description:
+    - The C(interface) that has O(address), and the C(speed) of its link in Mbit/s; none where it cannot be told.
+  returned: always, but none without O(address)
+  type: dict
 qemu:
   description:
     - The C(path) of the QEMU binary, whether it is C(present), its C(version), whether it can split a VM, C(smemv), and
@@ -86,7 +94,11 @@ from ansible_collections.smemv.kvm.plugins.module_utils.vm_host import VmHost
 
 
 def main():
-    module = AnsibleModule(argument_spec={"qemu": {"type": "path", "default": QEMU}}, supports_check_mode=True)
+    module = AnsibleModule(
+        argument_spec={"qemu": {"type": "path", "default": QEMU}, "address": {"type": "str"}},
+        supports_check_mode=True,
+    )
+    address = module.params["address"]
     vms = VmHost(module.run_command)
     try:
         found = [vms.describe(name) for name in vms.names()]
@@ -100,6 +112,7 @@ def main():
             memserver=host.memserver(),
             maintenance=host.maintenance(),
             vms=[machine for machine in found if machine is not None],
+            link=host.link(address, module.get_bin_path("ip"), module.run_command) if address else None,
         )
     except SmemvError as error:
         module.fail_json(msg=str(error))

@@ -12,7 +12,9 @@ version_added: 0.1.0
 author:
   - The S-memV maintainers (@smemv)
 description:
-  - Judges a relocation by what the hosts say of themselves, and plans how much goes to which sub-host.
+  - Judges a relocation by what the hosts say of themselves, chooses what it leaves open of main host, main memory and
+    sub-hosts, and plans how much goes to which sub-host.
+  - A VM that is placed as far as the request says how, or is on its way there, is left to that; nothing is chosen anew.
   - Changes nothing, and asks no host. It runs on the controller.
   - Refuses a relocation that cannot be, with every reason and the host that it is about.
 extends_documentation_fragment:
@@ -24,18 +26,23 @@ options:
     type: str
     required: true
   destination_host:
-    description: The host that is to run the VM.
+    description:
+      - The host that is to run the VM.
+      - Without it the host that runs it, where only its memory is to be placed anew; else the one that can have most
+        of its memory, then the one that wants the fewest sub-hosts, has the fastest link, has most memory free.
     type: str
-    required: true
   sub_hosts:
-    description: The hosts whose memservers are to hold the rest of its memory; none with O(main_memory=all).
+    description:
+      - The hosts whose memservers are to hold the rest of its memory; none with O(main_memory=all).
+      - Without it those that the VM has, and as few others as have the room. Of these those with the fastest links,
+        then in different failure domains, then with the most room.
     type: list
     elements: str
-    required: true
   main_memory:
-    description: How much guest memory may be resident on the destination, such as V(1GiB), or V(all).
+    description:
+      - How much guest memory may be resident on the destination, such as V(1GiB), or V(all).
+      - Without it the VM is to be split, and has there what it has now, or else as much as the host can spare.
     type: str
-    required: true
   kvm_hosts:
     description: Names of the hosts that can run VMs.
     type: list
@@ -48,8 +55,8 @@ options:
     required: true
   hosts:
     description:
-      - By host, what M(smemv.kvm.host_info) returned there, with the host's C(address) and C(memserver_port); or
-        C(unreachable) with the reason.
+      - By host, what M(smemv.kvm.host_info) returned there, with the host's C(address) and C(memserver_port), and its
+        C(failure_domain) if it is known; or C(unreachable) with the reason.
       - Without it only the request itself is judged.
     type: dict
 """
@@ -63,6 +70,14 @@ EXAMPLES = r"""
     main_memory: 1GiB
     kvm_hosts: "{{ groups['kvm_hosts'] }}"
     memservers: "{{ groups['memservers'] }}"
+  delegate_to: localhost
+
+- name: See where a VM could be split to
+  smemv.kvm.layout:
+    vm: big
+    kvm_hosts: "{{ groups['kvm_hosts'] }}"
+    memservers: "{{ groups['memservers'] }}"
+    hosts: "{{ answers }}"
   delegate_to: localhost
 """
 
@@ -98,7 +113,11 @@ plan:
       description: The VM's configuration.
       type: dict
     leftovers:
-      description: Hosts that still have files or a process of the VM, which has left them.
+      description: Hosts that still have files or a process of the VM, which has left them or never came.
+      type: list
+      elements: str
+    reasons:
+      description: Why what the request leaves open is chosen so, and what each host lacks that cannot take part.
       type: list
       elements: str
 """
@@ -114,9 +133,9 @@ def main():
     module = AnsibleModule(
         argument_spec={
             "vm": {"type": "str", "required": True},
-            "destination_host": {"type": "str", "required": True},
-            "sub_hosts": {"type": "list", "elements": "str", "required": True},
-            "main_memory": {"type": "str", "required": True},
+            "destination_host": {"type": "str"},
+            "sub_hosts": {"type": "list", "elements": "str"},
+            "main_memory": {"type": "str"},
             "kvm_hosts": {"type": "list", "elements": "str", "required": True},
             "memservers": {"type": "list", "elements": "str", "required": True},
             "hosts": {"type": "dict"},
@@ -128,7 +147,8 @@ def main():
         check_request(params, params["kvm_hosts"], params["memservers"])
         if params["hosts"] is None:
             module.exit_json(changed=False)
-        module.exit_json(changed=False, plan=preflight.plan(params, params["hosts"]))
+        plan = preflight.plan(params, params["hosts"], params["kvm_hosts"], params["memservers"])
+        module.exit_json(changed=False, plan=plan)
     except SmemvError as error:
         module.fail_json(msg=f"VM {params['vm']} is not touched: {error}")
 

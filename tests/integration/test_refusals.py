@@ -58,20 +58,11 @@ def test_a_request_that_cannot_be(refused, change, message):
     assert message in refused(**change)
 
 
-@pytest.mark.parametrize(
-    ("variable", "message"),
-    [
-        ("vm", "say which VM"),
-        ("main_memory", "say how much memory the destination may hold"),
-        ("sub_hosts", "say which hosts hold the rest"),
-        ("destination_host", "say where to"),
-    ],
-)
-def test_what_is_not_said_is_named(cluster, variable, message):
-    play = cluster.play("migrate_large_vm.yml", **{key: value for key, value in REQUEST.items() if key != variable})
+def test_a_vm_has_to_be_named(cluster):
+    play = cluster.play("migrate_large_vm.yml", **{key: value for key, value in REQUEST.items() if key != "vm"})
     assert play.code != 0
     assert play.changed == 0
-    assert message in play.output
+    assert "say which VM" in play.output
 
 
 def test_a_memserver_that_is_not_running(cluster, refused):

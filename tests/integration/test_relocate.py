@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from tests.integration.cluster import assert_works_on, wait_for
+from tests.integration.cluster import assert_layout, assert_works_on, wait_for
 from tests.integration.conftest import REQUEST, kill
 
 PLAYBOOK = "migrate_large_vm.yml"
@@ -48,6 +48,27 @@ def test_four_ways(cluster, vm):
         again = cluster.play(PLAYBOOK, *mode, **REQUEST)
         assert (again.code, again.changed) == (0, 0), again.output
     assert_works_on(cluster, "host-2")
+
+
+def test_only_the_vm_is_named(cluster, vm):
+    """Any of the hosts could take all of it, and it is split all the same; what was chosen is not chosen anew."""
+    foretold = cluster.play(PLAYBOOK, "--check", vm="big")
+    assert (foretold.code, foretold.changed > 0) == (0, True), foretold.output
+    assert [host for host, vms in cluster.vms().items() if vms] == ["host-1"]
+
+    done = cluster.play(PLAYBOOK, vm="big")
+    assert (done.code, done.changed > 0) == (0, True), done.output
+    (main, (machine,)), = ((host, vms) for host, vms in cluster.vms().items() if vms)
+    sub_hosts = [host["name"] for host in machine["memory"]["sub_hosts"]]
+    assert len({"host-1", main, *sub_hosts}) == 3
+    assert f"VM big is to be on {main}, with 480 MiB of its memory, 62 MiB on {sub_hosts[0]}" in done.output
+    assert_layout(cluster, main, sub_hosts, 480 << 20)
+    assert_works_on(cluster, main)
+
+    for mode in (["--check"], []):
+        again = cluster.play(PLAYBOOK, *mode, vm="big")
+        assert (again.code, again.changed) == (0, 0), again.output
+    assert cluster.play(PLAYBOOK, vm="big", destination_host=main).changed == 0
 
 
 def under_way(cluster, bandwidth="8MiB", **variables):

@@ -158,3 +158,32 @@ def test_maintenance_is_a_file_with_the_reason(tmp_path):
     assert host.maintenance(str(mark)) == "new disks"
     mark.write_text("")
     assert host.maintenance(str(mark)) == "no reason is given"
+
+
+IP = json.dumps([{}, {"ifname": "eth1", "addr_info": [{"local": "198.18.0.2"}]}])
+
+
+@pytest.mark.parametrize(
+    ("answer", "speed", "link"),
+    [
+        ((0, IP, ""), "25000\n", {"interface": "eth1", "speed": 25000}),
+        ((0, IP, ""), "-1\n", {"interface": "eth1", "speed": None}),
+        ((0, IP, ""), None, {"interface": "eth1", "speed": None}),
+        ((0, "[]", ""), "25000\n", {"interface": None, "speed": None}),
+        ((1, "", "Error: any valid prefix is expected"), "25000\n", {"interface": None, "speed": None}),
+    ],
+)
+def test_the_link_of_an_address(tmp_path, answer, speed, link):
+    asked = []
+
+    def run_command(words):
+        asked.append(words)
+        return answer
+
+    write(tmp_path, {"eth1/speed": speed} if speed else {})
+    assert host.link("198.18.0.2", "/usr/sbin/ip", run_command, str(tmp_path)) == link
+    assert asked == [["/usr/sbin/ip", "-json", "address", "show", "to", "198.18.0.2"]]
+
+
+def test_a_link_without_the_command_to_ask():
+    assert host.link("198.18.0.2", None, None) == {"interface": None, "speed": None}

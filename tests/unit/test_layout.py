@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.smemv.kvm.plugins.module_utils.errors import Refused
-from ansible_collections.smemv.kvm.plugins.module_utils.layout import divide, fits_in_parts, remote_need, reshape
+from ansible_collections.smemv.kvm.plugins.module_utils.layout import (
+    divide,
+    fits_in_parts,
+    least_limit,
+    remote_need,
+    reshape,
+)
 from ansible_collections.smemv.kvm.plugins.module_utils.sizes import GIB, MIB, PAGE
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,6 +34,15 @@ def test_the_need_is_what_the_main_host_may_not_count_on(memory_pages, limit_pag
 
 def test_the_need_of_two_gibibytes_with_one_at_the_main_host():
     assert remote_need(2 * GIB, GIB) == 1088 * MIB
+
+
+@given(st.integers(min_value=1, max_value=1 << 30), st.integers(min_value=0, max_value=1 << 42))
+def test_the_least_limit_is_the_one_below_which_the_need_is_more_than_the_room(memory_pages, room):
+    memory = memory_pages * PAGE
+    limit = least_limit(memory, room)
+    assert limit % PAGE == 0
+    assert remote_need(memory, limit) <= room
+    assert limit == 0 or remote_need(memory, limit - PAGE) > room
 
 
 @given(rooms, pages)

@@ -109,11 +109,15 @@ def test_shares_follow_the_room_of_each_sub_host():
     assert shares[1] / shares[0] == pytest.approx(512 / 1024, rel=0.001)
 
 
-def test_memory_reserved_but_not_used_yet_is_not_free():
+def test_what_a_memserver_has_reserved_is_taken_from_the_hosts_memory_once():
     hosts = cluster(host_1=machine())
-    hosts["host-3"]["memserver"].update(reserved=GIB, used=0)
-    hosts["host-3"]["memory"]["available"] = GIB
-    assert refusal(REQUEST, hosts)[0][0] == "host-3"
+    request = dict(REQUEST, sub_hosts=["host-3"])
+    # The rest of the host's memory, the capacity and what is wanted are all 1088 MiB.
+    hosts["host-3"]["memserver"].update(capacity=2112 * MIB, reserved=GIB, used=0)
+    hosts["host-3"]["memory"]["available"] = 1088 * MIB
+    assert plan(request, hosts)["phase"] == "start"
+    hosts["host-3"]["memory"]["available"] -= MIB
+    assert refusal(request, hosts)[0][0] == "host-3"
 
 
 def test_a_sub_host_may_be_the_source():

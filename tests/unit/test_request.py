@@ -6,7 +6,7 @@ import re
 
 import pytest
 from ansible_collections.smemv.kvm.plugins.module_utils.errors import Refused
-from ansible_collections.smemv.kvm.plugins.module_utils.request import check_request
+from ansible_collections.smemv.kvm.plugins.module_utils.request import check_request, given
 
 KVM_HOSTS = ["host-1", "host-2", "host-3", "host-4"]
 REQUEST = {"vm": "big", "destination_host": "host-2", "sub_hosts": ["host-3", "host-4"], "main_memory": "1GiB"}
@@ -16,10 +16,13 @@ BAD_REQUESTS = [
     ({"destination_host": "host-9"}, "host-9: no host of that name is in the inventory's group kvm_hosts"),
     ({"sub_hosts": ["host-3", "host-8"]}, "host-8: no host of that name is in the inventory's group memservers"),
     ({"sub_hosts": []}, "request: sub_hosts names no host"),
+    ({"sub_hosts": [], "main_memory": None}, "request: sub_hosts names no host"),
+    ({"destination_host": None, "sub_hosts": ["host-8"]},
+     "host-8: no host of that name is in the inventory's group memservers"),
     ({"main_memory": "all"}, "request: main_memory all leaves nothing for sub_hosts"),
     ({"sub_hosts": ["host-2", "host-3"]}, "host-2: is the destination and cannot be a sub-host too"),
     ({"sub_hosts": ["host-3", "host-3"]}, "host-3: is listed twice in sub_hosts"),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("change", "message"), BAD_REQUESTS)
@@ -35,6 +38,24 @@ def test_every_reason_is_given_at_once():
     assert [who for who, _reason in refused.value.reasons] == ["request", "host-9", "host-9", "host-9"]
 
 
-@pytest.mark.parametrize("change", [{}, {"main_memory": "all", "sub_hosts": []}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"main_memory": "all", "sub_hosts": []},
+        {"main_memory": "all", "sub_hosts": None},
+        {"destination_host": None},
+        {"sub_hosts": None},
+        {"main_memory": None},
+        {"destination_host": None, "sub_hosts": None, "main_memory": None},
+    ],
+)
 def test_a_good_request_is_not_refused(change):
     check_request({**REQUEST, **change}, KVM_HOSTS, KVM_HOSTS)
+
+
+def test_what_is_given_of_a_request():
+    assert given(REQUEST) == {"destination_host": "host-2", "sub_hosts": ["host-3", "host-4"], "main_memory": 1 << 30}
+    assert given({"vm": "big", "destination_host": None, "sub_hosts": None, "main_memory": None}) == {}
+    # Then no sub-host is open.
+    assert given({"vm": "big", "main_memory": "all"}) == {"main_memory": None, "sub_hosts": []}
