@@ -49,6 +49,7 @@ def move(vms, operation, name, target, waiting, check):
         else:
             action = "migrate"
             _refuse_state(operation, name, last["memory"])
+            _refuse_plain_key(name, last["memory"], target)
         result = {
             "changed": action is not None,
             "actions": [action] if action else [],
@@ -78,6 +79,15 @@ def _refuse_state(operation, name, memory):
     split_before = _SPLIT_BEFORE[operation]
     if split_before is not None and memory is not None and placement.is_split(memory) != split_before:
         raise HostError(f"VM {name} is not moved: {_INSTEAD[split_before]}")
+
+
+def _refuse_plain_key(name, memory, target):
+    sealed = target.get("seal") or (memory or {}).get("sealed")
+    if sealed and not target["tls"]:
+        raise HostError(
+            f"VM {name} is not moved: its pages are sealed, and their key travels in the migration stream,"
+            " which is in the clear without TLS"
+        )
 
 
 def _start(vms, operation, name, relocation, target):

@@ -100,7 +100,7 @@ class Relocation:
 
         :param target: {destination_address, destination_port, main_memory (bytes; None: all), sub_hosts: [{name,
             address, port, share (bytes)}], policy (where a VM is split), bandwidth (bytes a second, 0: no limit),
-            max_downtime (ms), tls (bool)}.
+            max_downtime (ms), tls (bool), seal (bool, where a VM is split)}.
         """
         with self._connect() as client:
             client.execute("migrate-set-capabilities", capabilities=[{"capability": "return-path", "state": True}])
@@ -132,6 +132,7 @@ class Relocation:
                 for host in target["sub_hosts"]
             ],
             **policy,
+            **({"seal": True} if target.get("seal") else {}),
             **credentials,
         )
         return True

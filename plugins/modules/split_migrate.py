@@ -34,6 +34,13 @@ options:
     type: str
     choices: [threshold]
     default: threshold
+  seal:
+    description:
+      - Whether the main host encrypts pages before they go to sub-hosts, so that these store what they cannot read.
+      - The key travels with the VM from main host to main host, which needs O(tls=true).
+      - A VM that was split so stays so wherever it moves, until it is whole.
+    type: bool
+    default: false
 seealso:
   - module: smemv.kvm.layout
   - module: smemv.kvm.remigrate
@@ -102,13 +109,18 @@ from ansible_collections.smemv.kvm.plugins.module_utils.vm_host import VmHost
 
 def main():
     module = AnsibleModule(
-        argument_spec={**MOVE, **layout(), "policy": {"type": "str", "choices": ["threshold"], "default": "threshold"}},
+        argument_spec={
+            **MOVE,
+            **layout(),
+            "policy": {"type": "str", "choices": ["threshold"], "default": "threshold"},
+            "seal": {"type": "bool", "default": False},
+        },
         supports_check_mode=True,
     )
     params = module.params
-    keys = ("destination_host", "destination_address", "destination_port", "sub_hosts", "policy", "max_downtime", "tls")
+    keys = ("destination_host", "destination_address", "destination_port", "sub_hosts", "policy", "max_downtime")
     try:
-        target = {key: params[key] for key in keys}
+        target = {key: params[key] for key in (*keys, "tls", "seal")}
         target["main_memory"] = parse_pages(params["main_memory"], "main_memory")
         target["bandwidth"] = parse_size(params["bandwidth"], "bandwidth")
         vms = VmHost(module.run_command)

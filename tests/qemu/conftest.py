@@ -14,7 +14,7 @@ from service_manager import ServiceManager
 
 from tests.native.certificates import Authority
 from tests.qemu import binaries
-from tests.qemu.hosts import Hosts, credentials
+from tests.qemu.hosts import Hosts, credentials, server_credentials
 from tests.qemu.memserver import Memserver
 from tests.qemu.vm import Vm, start
 
@@ -113,8 +113,9 @@ def authority(tmp_path: Path) -> Authority:
 
 @pytest.fixture
 def main_host(authority: Authority, tmp_path: Path) -> list[str]:
-    """Options of a VM on a main host that memservers know."""
-    return credentials(authority.issue(tmp_path / "main-1", "main-1", "DNS:main-1"))
+    """Options of a VM on a main host that memservers know, and that can be sent a VM by TLS."""
+    folder = authority.issue(tmp_path / "main-1", "main-1", "DNS:main-1")
+    return [*credentials(folder), *server_credentials(folder)]
 
 
 @pytest.fixture

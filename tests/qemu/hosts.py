@@ -17,11 +17,23 @@ from tests.qemu.split import MIB, set_target, shares
 from tests.qemu.vm import Vm
 
 CREDENTIALS = "smemv-tls"
+SERVER_CREDENTIALS = "smemv-tls-server"
 
 
 def credentials(folder: Path) -> list[str]:
     """Options of a VM that has the certificates in that folder."""
     return ["-object", f"tls-creds-x509,id={CREDENTIALS},dir={folder},endpoint=client,verify-peer=on"]
+
+
+def server_credentials(folder: Path) -> list[str]:
+    """Options of a VM that can be sent a migration stream by TLS."""
+    return ["-object", f"tls-creds-x509,id={SERVER_CREDENTIALS},dir={folder},endpoint=server,verify-peer=on"]
+
+
+def encrypt(source: Vm, destination: Vm) -> None:
+    """The migration from one to the other goes by TLS: both are on the host main-1, as its certificate says."""
+    destination.qmp("migrate-set-parameters", tls_creds=SERVER_CREDENTIALS)
+    source.qmp("migrate-set-parameters", tls_creds=CREDENTIALS, tls_hostname="main-1")
 
 
 @dataclass

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from tests.qemu.hosts import CREDENTIALS, Hosts, Place, bare, small
+from tests.qemu.hosts import CREDENTIALS, Hosts, Place, bare, encrypt, small
 from tests.qemu.memserver import Memserver
 from tests.qemu.split import MIB, PAGE, check_sum, run_within, set_target, shares, wait_until, where
 from tests.qemu.vm import Vm
@@ -217,13 +217,20 @@ class Journey:
     """A VM on its way over hosts, under load: each operation is one of those that an operator has."""
 
     def __init__(
-        self, hosts: Hosts, place: Place, seed: int, devices: Sequence[str], memservers: Sequence[Memserver]
+        self,
+        hosts: Hosts,
+        place: Place,
+        seed: int,
+        devices: Sequence[str],
+        memservers: Sequence[Memserver],
+        seal: bool = False,
     ) -> None:
         self.hosts = hosts
         self.place = place
         self.devices = devices
         self.random = random.Random(seed)
         self.memservers = memservers
+        self.seal = seal
         self.vm = hosts.running_vm(place, devices)
         self.used: list[Memserver] = []
         self.limit = place.memory
@@ -279,9 +286,12 @@ class Journey:
 
     def migration(self) -> Vm:
         """What the layout needs is set; the destination."""
-        self.vm.qmp("smemv-set-target", name="test", tls_creds=CREDENTIALS, **self.layout())
+        self.vm.qmp("smemv-set-target", name="test", tls_creds=CREDENTIALS, seal=self.seal, **self.layout())
         self.vm.set_capabilities("return-path")
-        return self.hosts.vm(self.place, incoming=True, devices=self.devices)
+        destination = self.hosts.vm(self.place, incoming=True, devices=self.devices)
+        if self.seal:
+            encrypt(self.vm, destination)
+        return destination
 
     def step(self) -> str:
         operations = [self.move, self.fail, self.rebalance, self.consolidate] if self.used else [self.move]
@@ -292,6 +302,7 @@ class Journey:
 
     def check(self) -> None:
         """Nothing is wrong, and on every host is exactly what the layout needs."""
+        assert where(self.vm)["sealed"] is (self.seal and bool(self.used))
         if self.used:
             assert run_within(self.vm, self.limit, seconds=1)["wrong"] == 0
             self.vm.qmp("stop")
@@ -308,8 +319,9 @@ class Journey:
 
 @pytest.mark.parametrize("seed", range(*map(int, os.environ.get("SMEMV_JOURNEYS", "1:3").split(":"))))
 def test_journey(hosts: Hosts, main_host: list[str], start_with_tls: Callable[[], Memserver], seed: int) -> None:
-    """Ten operations in a random order, by TLS. More seeds: SMEMV_JOURNEYS=FIRST:END."""
-    journey = Journey(hosts, small(2), seed, main_host, [start_with_tls() for _ in range(5)])
+    """Ten operations in a random order, by TLS; with an even seed pages are sealed. More: SMEMV_JOURNEYS=FIRST:END."""
+    memservers = [start_with_tls() for _ in range(5)]
+    journey = Journey(hosts, small(2), seed, main_host, memservers, seal=seed % 2 == 0)
     for number in range(10):
         name = journey.step()
         print(f"{number}: {name}: {[memserver.name for memserver in journey.used]}, limit {journey.limit // MIB} MiB")

@@ -50,6 +50,20 @@ def source(host, statuses, run_states, memory=WHOLE, **answers):
     )
 
 
+@pytest.mark.parametrize(
+    ("operation", "asked", "memory"),
+    [
+        ("split_migrate", {"seal": True}, WHOLE),
+        ("remigrate", {}, dict(LEFT, state="split", limit=1 << 30, sealed=True)),
+    ],
+)
+def test_the_key_of_sealed_pages_does_not_travel_in_the_clear(host, operation, asked, memory):
+    qemu = source(host, [{}], ["running"], memory)
+    with pytest.raises(HostError, match="is in the clear without TLS"):
+        move(host.vms, operation, "big", dict(TARGET, **asked), (5, 0.01), False)
+    assert "migrate" not in dict(qemu.calls)
+
+
 def test_a_split_migration_from_its_beginning(host):
     qemu = source(host, [{}, {"status": "active"}, DONE], ["running", "running", "postmigrate"], LEFT)
     result = move(host.vms, "split_migrate", "big", TARGET, (5, 0.01), False)

@@ -51,6 +51,7 @@ void smemv_conn_close(SmemvConn *c)
         c->ioc = NULL;
     }
     g_clear_pointer(&c->buf, g_free);
+    g_clear_pointer(&c->sealer, smemv_sealer_free);
     c->start = c->end = 0;
 }
 
@@ -346,6 +347,12 @@ static int conn_connect(SmemvConn *c, Error **errp)
     if (c->session->tls_dir && !conn_start_tls(c, errp)) {
         return conn_failed(c, errp);
     }
+    if (c->session->seal) {
+        c->sealer = smemv_sealer_new(c->session->seal, SMEMV_BATCH, errp);
+        if (!c->sealer) {
+            return conn_failed(c, errp);
+        }
+    }
     smemv_wire_put_hello(body, &hello);
     return conn_call(c, request(SMEMV_WIRE_HELLO), body, sizeof(body), &payload,
                      SMEMV_WIRE_HELLO_SIZE, errp);
@@ -413,15 +420,62 @@ int smemv_conn_attach(SmemvConn *c, Error **errp)
     return ret;
 }
 
+/* Seal @n pages: @sealed is to be put for @puts. */
+static int conn_seal(SmemvConn *c, const SmemvPut *puts, size_t n,
+                     SmemvPut *sealed, Error **errp)
+{
+    ERRP_GUARD();
+
+    for (size_t i = 0; i < n; i++) {
+        sealed[i].page = puts[i].page;
+        sealed[i].data = smemv_sealer_seal(c->sealer, i, puts[i].page,
+                                           puts[i].data, errp);
+        if (!sealed[i].data) {
+            return conn_failed(c, errp);
+        }
+    }
+    return 0;
+}
+
+/* What was fetched of @page is wrong: no second try makes it right. */
+static int conn_wrong_page(SmemvConn *c, uint64_t page, const char *wrong,
+                           Error **errp)
+{
+    g_autofree char *id = smemv_session_id(c->session);
+
+    error_setg(errp, "what the memserver on %s (%s:%u) returns of page 0x%"
+               PRIx64 " (session %s) %s", c->peer->name, c->peer->host,
+               c->peer->port, page << SMEMV_PAGE_BITS, id, wrong);
+    smemv_conn_close(c);
+    return SMEMV_WIRE_CHECKSUM;
+}
+
+/* Open what was fetched of @page, where its session is sealed. */
+static int conn_open(SmemvConn *c, uint64_t page, uint8_t *data, Error **errp)
+{
+    if (!c->sealer || smemv_sealer_open(c->sealer, page, data)) {
+        return 0;
+    }
+    return conn_wrong_page(c, page, "does not open: it is not what was put "
+                           "there last", errp);
+}
+
 int smemv_conn_send_puts(SmemvConn *c, const SmemvPut *puts, size_t n,
                          size_t *requests, Error **errp)
 {
+    SmemvPut sealed[SMEMV_BATCH];
     uint8_t heads[SMEMV_BATCH * SMEMV_WIRE_HEADER_SIZE];
     uint8_t entries[SMEMV_BATCH * SMEMV_WIRE_ENTRY_SIZE];
     struct iovec iov[3 * SMEMV_BATCH];
     size_t niov = 0, sent = 0;
 
     assert(n <= SMEMV_BATCH);
+    if (c->sealer) {
+        if (conn_seal(c, puts, n, sealed, errp)) {
+            return -1;
+        }
+        puts = sealed;
+    }
     for (size_t i = 0, end; i < n; i = end) {
         struct smemv_wire_request q = {
             .opcode = SMEMV_WIRE_PUT,
@@ -508,7 +562,7 @@ int smemv_conn_await(SmemvConn *c, size_t requests, Error **errp)
 }
 
 int smemv_conn_get(SmemvConn *c, uint64_t page, const uint8_t **data,
-                   uint32_t *crc, Error **errp)
+                   Error **errp)
 {
     ERRP_GUARD();
     struct smemv_wire_request q = {
@@ -523,6 +577,7 @@ int smemv_conn_get(SmemvConn *c, uint64_t page, const uint8_t **data,
     const uint8_t *payload;
     uint32_t length = SMEMV_WIRE_ENTRY_SIZE;
     const char *wrong;
+    uint8_t *found;
     int ret;
 
     smemv_wire_put_request(header, &q);
@@ -548,12 +603,15 @@ int smemv_conn_get(SmemvConn *c, uint64_t page, const uint8_t **data,
         return conn_failed(c, errp);
     }
     *data = NULL;
-    if (e.flags & SMEMV_WIRE_ENTRY_PRESENT) {
-        *data = payload + SMEMV_WIRE_ENTRY_SIZE;
-        *crc = e.crc;
-        stat64_add(&c->peer->received, SMEMV_PAGE_SIZE);
+    if (!(e.flags & SMEMV_WIRE_ENTRY_PRESENT)) {
+        return 0;
     }
-    return 0;
+    *data = found = c->buf + c->start - SMEMV_PAGE_SIZE;
+    stat64_add(&c->peer->received, SMEMV_PAGE_SIZE);
+    if (smemv_wire_crc32c(found, SMEMV_PAGE_SIZE) != e.crc) {
+        return conn_wrong_page(c, page, "is damaged", errp);
+    }
+    return conn_open(c, page, found, errp);
 }
 
 /* The entries of a run, and what is wrong with them, if anything is. */
@@ -626,6 +684,12 @@ int smemv_conn_get_run(SmemvConn *c, uint64_t page, unsigned n, uint8_t *data,
                    c->peer->port, n, q.address, wrong);
         smemv_conn_close(c);
         return SMEMV_WIRE_CHECKSUM;
+    }
+    for (unsigned i = 0; i < n; i++) {
+        ret = conn_open(c, page + i, data + (size_t)i * SMEMV_PAGE_SIZE, errp);
+        if (ret) {
+            return ret;
+        }
     }
     stat64_add(&c->peer->received, (uint64_t)n * SMEMV_PAGE_SIZE);
     return 0;

@@ -27,6 +27,7 @@ typedef struct SmemvConn {
     SmemvSession *session;
     SmemvPeer *peer;
     QIOChannel *ioc;             /* NULL while not connected */
+    SmemvSealer *sealer;         /* while connected, of a sealed session */
     uint64_t epoch;              /* with which it attached last */
     uint8_t *buf;                /* received, and not yet taken */
     size_t start, end;           /* of what is in @buf */
@@ -56,7 +57,8 @@ int smemv_conn_await_open(SmemvConn *c, Error **errp);
 int smemv_conn_attach(SmemvConn *c, Error **errp);
 
 /*
- * Send PUTs of @n pages, at most SMEMV_BATCH, neighbours in one request.
+ * Send PUTs of @n pages, at most SMEMV_BATCH, neighbours in one request. The
+ * pages of a sealed session are sealed here, anew each time.
  * @requests is raised by the number of responses to be awaited.
  */
 int smemv_conn_send_puts(SmemvConn *c, const SmemvPut *puts, size_t n,
@@ -71,14 +73,15 @@ int smemv_conn_await(SmemvConn *c, size_t requests, Error **errp);
 
 /*
  * Fetch a page. @data points to its 4096 bytes until the next call, or is
- * NULL where the memserver does not store it; @crc is what it was put with.
+ * NULL where the memserver does not store it. SMEMV_WIRE_CHECKSUM where it is
+ * damaged, or its session is sealed and it does not open.
  */
 int smemv_conn_get(SmemvConn *c, uint64_t page, const uint8_t **data,
-                   uint32_t *crc, Error **errp);
+                   Error **errp);
 
 /*
  * Fetch the run of @n pages, at most SMEMV_WIRE_MAX_PAGES, that begins at
- * @page, into @data. SMEMV_WIRE_CHECKSUM where one is missing or damaged.
+ * @page, into @data. SMEMV_WIRE_CHECKSUM where one is missing as well.
  */
 int smemv_conn_get_run(SmemvConn *c, uint64_t page, unsigned n, uint8_t *data,
                        Error **errp);

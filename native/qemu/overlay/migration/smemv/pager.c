@@ -235,7 +235,6 @@ static const uint8_t *fetch(SmemvFaultThread *t, unsigned i, uint64_t page)
     SmemvPager *p = t->p;
     SmemvConn *c = &t->conns[i];
     const uint8_t *data;
-    uint32_t crc;
 
     trace_smemv_page_in(page, c->peer->name);
     while (true) {
@@ -243,7 +242,7 @@ static const uint8_t *fetch(SmemvFaultThread *t, unsigned i, uint64_t page)
         int ret = c->ioc ? 0 : smemv_conn_attach(c, &err);
 
         if (!ret) {
-            ret = smemv_conn_get(c, page, &data, &crc, &err);
+            ret = smemv_conn_get(c, page, &data, &err);
         }
         if (!ret) {
             break;
@@ -264,12 +263,11 @@ static const uint8_t *fetch(SmemvFaultThread *t, unsigned i, uint64_t page)
         }
         g_usleep(SMEMV_RECONNECT_US);
     }
-    if (!data || smemv_wire_crc32c(data, SMEMV_PAGE_SIZE) != crc) {
+    if (!data) {
         g_autofree char *id = smemv_session_id(p->session);
 
-        smemv_fatal("smemv: page 0x%" PRIx64 " is %s on %s (session %s), the "
-                    "VM ends", page << SMEMV_PAGE_BITS,
-                    data ? "damaged" : "missing", c->peer->name, id);
+        smemv_fatal("smemv: page 0x%" PRIx64 " is missing on %s (session %s), "
+                    "the VM ends", page << SMEMV_PAGE_BITS, c->peer->name, id);
     }
     return data;
 }

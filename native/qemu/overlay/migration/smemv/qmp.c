@@ -95,7 +95,7 @@ static bool check_layout(uint64_t main_limit, SmemvSubHostList *sub_hosts,
 void qmp_smemv_set_target(const char *name, uint64_t main_limit,
                           SmemvSubHostList *sub_hosts, bool has_policy,
                           SmemvPolicy policy, const char *tls_creds,
-                          Error **errp)
+                          bool has_seal, bool seal, Error **errp)
 {
     g_autoptr(strList) blockers = smemv_blockers();
     SmemvPager *p = smemv_pager();
@@ -118,6 +118,11 @@ void qmp_smemv_set_target(const char *name, uint64_t main_limit,
                        p->session->name);
             return;
         }
+        if (seal && !p->session->seal) {
+            error_setg(errp, "this VM was split with pages that are not "
+                       "sealed: make it whole, and split it anew");
+            return;
+        }
         QEMU_LOCK_GUARD(&p->lock);
         if (!smemv_session_accepts(p->session, sub_hosts, errp)) {
             return;
@@ -128,7 +133,7 @@ void qmp_smemv_set_target(const char *name, uint64_t main_limit,
         return;
     }
     smemv_set_target(name, main_limit >> SMEMV_PAGE_BITS, sub_hosts,
-                     tls_creds);
+                     tls_creds, seal);
 }
 
 void qmp_smemv_rebalance(uint64_t main_limit, SmemvSubHostList *sub_hosts,
@@ -222,6 +227,7 @@ static void pager_info(SmemvPager *p, SmemvInfo *info)
         smemv_rebalance_remaining(p->rebalance) << SMEMV_PAGE_BITS;
     info->rebalance_error = g_strdup(smemv_rebalance_error(p->rebalance));
     info->session = smemv_session_id(p->session);
+    info->sealed = p->session->seal;
     info->sub_hosts = sub_hosts_info(p->session);
 }
 
@@ -244,6 +250,7 @@ SmemvInfo *qmp_query_smemv(Error **errp)
     }
     if (!p && smemv_is_saving()) {
         info->session = smemv_session_id(smemv_save_session());
+        info->sealed = smemv_save_session()->seal;
         info->sub_hosts = sub_hosts_info(smemv_save_session());
     }
     return info;

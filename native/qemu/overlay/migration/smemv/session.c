@@ -175,6 +175,7 @@ void smemv_session_free(SmemvSession *s)
     g_free(s->name);
     g_free(s->tls_creds);
     g_free(s->tls_dir);
+    smemv_seal_free(s->seal);
     g_free(s);
 }
 

@@ -15,6 +15,7 @@
 #include "qemu/thread.h"
 #include "qapi/error.h"
 #include "qapi/qapi-types-smemv.h"
+#include "seal.h"
 #include "wire/smemv-wire.h"
 
 /* A sub-host, as this VM knows it. */
@@ -49,6 +50,7 @@ typedef struct SmemvSession {
     uint8_t token[SMEMV_WIRE_TOKEN_SIZE];
     char *tls_creds;             /* id of the credentials, or NULL: plain TCP */
     char *tls_dir;               /* where their certificates are, or NULL */
+    SmemvSeal *seal;             /* of its pages, or NULL: not sealed */
     SmemvPeer *peers;            /* SMEMV_MAX_PEERS of them */
     unsigned n_peers;            /* that are in use; it only grows */
 } SmemvSession;

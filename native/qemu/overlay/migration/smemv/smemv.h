@@ -42,10 +42,11 @@ G_NORETURN void smemv_fatal(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 /*
  * split-save.c. The target of the next migration: @limit pages on the main
  * host, the rest on @sub_hosts, of which a copy is made; with TLS credentials
- * of that id, or NULL.
+ * of that id, or NULL; pages are sealed with @seal.
  */
 void smemv_set_target(const char *name, uint64_t limit,
-                      SmemvSubHostList *sub_hosts, const char *tls_creds);
+                      SmemvSubHostList *sub_hosts, const char *tls_creds,
+                      bool seal);
 void smemv_clear_target(void);
 bool smemv_is_saving(void);
 bool smemv_is_fenced(void);
@@ -86,6 +87,10 @@ enum {
     SMEMV_RECORD_DONE = 3,
     /* Copies that may be stale: u64 first page, u32 pages, u8 place */
     SMEMV_RECORD_KEPT = 4,
+    /* Before the set-up, where pages are sealed: key, u16 generation */
+    SMEMV_RECORD_SEAL = 5,
+    /* u64 first page, u32 pages; for each u64 version, tag */
+    SMEMV_RECORD_TAGS = 6,
 };
 
 #endif

@@ -18,6 +18,7 @@
 
 static struct {
     SmemvSession *session;       /* NULL while no split VM is loading */
+    SmemvSealKey *key;           /* of a session whose pages are sealed */
     SmemvPageMap *map;
     uint64_t limit;              /* pages */
     SmemvPager *pager;           /* ready, and not started yet */
@@ -26,6 +27,14 @@ static struct {
 bool smemv_is_loading(void)
 {
     return load.session;
+}
+
+static void free_key(void)
+{
+    if (load.key) {
+        smemv_seal_wipe_key(load.key);
+        g_clear_pointer(&load.key, g_free);
+    }
 }
 
 static bool get_string(QEMUFile *f, char **string, Error **errp)
@@ -147,6 +156,11 @@ static bool get_setup(QEMUFile *f, Error **errp)
         !smemv_pager_supported(errp) || !empty_blocks(errp)) {
         return false;
     }
+    if (load.key) {
+        load.session->seal = smemv_seal_new(load.key, load.session->id,
+                                            load.map->pages);
+        free_key();
+    }
     load.pager = smemv_pager_new(load.session, load.map, load.limit, errp);
     return load.pager;
 }
@@ -168,6 +182,26 @@ static bool get_run(QEMUFile *f, bool kept, Error **errp)
     }
     memset((kept ? load.pager->home : load.map->place) + page, place, n);
     return true;
+}
+
+static bool get_key(QEMUFile *f, Error **errp)
+{
+    if (load.session || load.key) {
+        error_setg(errp, "a key after the set-up");
+        return false;
+    }
+    load.key = g_new0(SmemvSealKey, 1);
+    smemv_seal_get_key(f, load.key);
+    return true;
+}
+
+static bool get_tags(QEMUFile *f, Error **errp)
+{
+    if (!load.pager || !load.session->seal) {
+        error_setg(errp, "tags of pages that are not sealed");
+        return false;
+    }
+    return smemv_seal_get_tags(load.session->seal, f, errp);
 }
 
 /* The map must add up to what the source counted. */
@@ -244,6 +278,12 @@ int smemv_load_state(QEMUFile *f, void *opaque, int version_id)
         case SMEMV_RECORD_KEPT:
             ok = get_run(f, true, &err);
             break;
+        case SMEMV_RECORD_SEAL:
+            ok = get_key(f, &err);
+            break;
+        case SMEMV_RECORD_TAGS:
+            ok = get_tags(f, &err);
+            break;
         case SMEMV_RECORD_DONE:
             ok = get_done(f, &err);
             break;
@@ -287,6 +327,7 @@ int smemv_claim_incoming(QEMUFile *f, int ret)
 
 int smemv_load_cleanup(void *opaque)
 {
+    free_key();
     /* Session and map are the pager's by now, or this process ends. */
     memset(&load, 0, sizeof(load));
     return 0;

@@ -13,6 +13,7 @@
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
 #include "qemu/timer.h"
+#include "io/channel-tls.h"
 #include "qapi/clone-visitor.h"
 #include "qapi/qapi-visit-smemv.h"
 #include "migration/migration.h"
@@ -43,6 +44,7 @@ static struct {
     uint64_t limit;              /* pages */
     SmemvSubHostList *sub_hosts;
     char *tls_creds;             /* id, or NULL */
+    bool seal;                   /* pages, of a whole VM */
 
     /* The migration under way: the migration thread's. */
     SmemvPageMap *map;           /* NULL while none is: what was noted */
@@ -60,13 +62,15 @@ static struct {
 } save;
 
 void smemv_set_target(const char *name, uint64_t limit,
-                      SmemvSubHostList *sub_hosts, const char *tls_creds)
+                      SmemvSubHostList *sub_hosts, const char *tls_creds,
+                      bool seal)
 {
     smemv_clear_target();
     save.name = g_strdup(name);
     save.limit = limit;
     save.sub_hosts = QAPI_CLONE(SmemvSubHostList, sub_hosts);
     save.tls_creds = g_strdup(tls_creds);
+    save.seal = seal;
 }
 
 void smemv_clear_target(void)
@@ -76,6 +80,7 @@ void smemv_clear_target(void)
     g_clear_pointer(&save.tls_creds, g_free);
     g_clear_pointer(&save.sub_hosts, qapi_free_SmemvSubHostList);
     save.limit = 0;
+    save.seal = false;
 }
 
 bool smemv_is_saving(void)
@@ -96,6 +101,24 @@ SmemvSession *smemv_save_session(void)
 bool smemv_save_is_active(void *opaque)
 {
     return save.name || smemv_pager();
+}
+
+/* Whether the pages of the next migration are sealed, or will be. */
+static bool seals(void)
+{
+    return smemv_pager() ? smemv_pager()->session->seal != NULL : save.seal;
+}
+
+/* The key may be sent: only the destination reads the stream. */
+static bool may_tell_key(bool encrypted, Error **errp)
+{
+    if (seals() && !encrypted) {
+        error_setg(errp, "this VM's pages are sealed, and their key travels in "
+                   "the migration stream, which must be encrypted for it: "
+                   "set the migration parameter tls-creds");
+        return false;
+    }
+    return true;
 }
 
 int smemv_save_prepare(void *opaque, Error **errp)
@@ -128,6 +151,9 @@ int smemv_save_prepare(void *opaque, Error **errp)
         error_setg(errp, "this VM cannot be split: %s", blockers->value);
         return -EINVAL;
     }
+    if (!may_tell_key(migrate_tls(), errp)) {
+        return -EINVAL;
+    }
     return smemv_pager() && !smemv_leaving_possible(smemv_pager(), errp) ?
            -EINVAL : 0;
 }
@@ -155,6 +181,9 @@ static void put_setup(QEMUFile *f)
     SmemvLeaving *l = save.leaving;
     unsigned n = l ? smemv_leaving_peers(l) : s->n_peers;
 
+    if (s->seal) {
+        smemv_seal_put_key(s->seal, f);
+    }
     qemu_put_byte(f, SMEMV_RECORD_SETUP);
     qemu_put_counted_string(f, s->name);
     qemu_put_byte(f, s->tls_creds != NULL);
@@ -190,9 +219,16 @@ static void put_setup(QEMUFile *f)
 static bool begin_whole(Error **errp)
 {
     uint64_t main_pages = smemv_pager_low(save.limit);
+    SmemvSealKey key;
 
     save.session = smemv_session_new(save.name, save.sub_hosts);
     save.map = smemv_page_map_new();
+    if (save.seal) {
+        smemv_seal_new_key(&key);
+        save.session->seal = smemv_seal_new(&key, save.session->id,
+                                            save.map->pages);
+        smemv_seal_wipe_key(&key);
+    }
     save.senders = g_new0(SmemvSender *, save.session->n_peers);
     save.placement = smemv_placement_new(save.session, save.map->pages,
                                          main_pages);
@@ -213,8 +249,14 @@ static void begin_split(SmemvPager *p)
 
 int smemv_save_setup(QEMUFile *f, void *opaque, Error **errp)
 {
+    QIOChannel *ioc = qemu_file_get_ioc(f);
     bool ok = true;
 
+    /* The parameter may have changed since the migration was prepared. */
+    if (!may_tell_key(object_dynamic_cast(OBJECT(ioc), TYPE_QIO_CHANNEL_TLS),
+                      errp)) {
+        return -EINVAL;
+    }
     save.opened = save.handed_over = save.given_up = false;
     save.runs = g_array_new(false, false, sizeof(SmemvRun));
     if (smemv_pager()) {
@@ -222,6 +264,9 @@ int smemv_save_setup(QEMUFile *f, void *opaque, Error **errp)
     } else {
         ok = begin_whole(errp);
     }
+    ok = ok && (!save.session->seal ||
+                smemv_seal_begin_telling(save.session->seal, save.leaving,
+                                         errp));
     memset(save.counts, 0, sizeof(save.counts));
     save.counts[SMEMV_ZERO] = save.map->pages;
 
@@ -322,6 +367,13 @@ int smemv_save_page(RAMBlock *rb, ram_addr_t offset)
     return 1;
 }
 
+static void put_tags(QEMUFile *f, bool last)
+{
+    if (save.session->seal) {
+        smemv_seal_put_tags(save.session->seal, f, last);
+    }
+}
+
 static void put_runs(QEMUFile *f)
 {
     for (unsigned i = 0; i < save.runs->len; i++) {
@@ -341,6 +393,9 @@ void smemv_save_pending(void *opaque, uint64_t *must_precopy,
     for (unsigned i = 0; save.senders && i < save.session->n_peers; i++) {
         *must_precopy += smemv_sender_backlog(save.senders[i]);
     }
+    if (save.session && save.session->seal) {
+        *must_precopy += smemv_seal_pending(save.session->seal);
+    }
 }
 
 int smemv_save_iterate(QEMUFile *f, void *opaque)
@@ -353,6 +408,7 @@ int smemv_save_iterate(QEMUFile *f, void *opaque)
         }
     }
     put_runs(f);
+    put_tags(f, false);
     qemu_put_byte(f, SMEMV_RECORD_END);
     return 1;
 }
@@ -407,6 +463,7 @@ int smemv_save_complete(QEMUFile *f, void *opaque)
         smemv_leaving_changes(save.leaving, note_change);
     }
     put_runs(f);
+    put_tags(f, true);
     put_done(f);
     save.handed_over = true;
     return 0;
@@ -508,6 +565,9 @@ void smemv_save_cleanup(void *opaque)
         return;
     }
     if (save.leaving) {
+        if (save.session->seal) {
+            smemv_seal_end_telling(save.session->seal);
+        }
         smemv_leaving_end(save.leaving, !failed || save.fenced);
         save.leaving = NULL;
     } else {
