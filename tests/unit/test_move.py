@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+from ansible_collections.smemv.kvm.plugins.module_utils import tls
 from ansible_collections.smemv.kvm.plugins.module_utils.errors import HostError, RelocationFailed, RelocationTimeout
 from ansible_collections.smemv.kvm.plugins.module_utils.move import move
 from fake_qmp import Refusal
@@ -62,6 +63,14 @@ def test_the_key_of_sealed_pages_does_not_travel_in_the_clear(host, operation, a
     with pytest.raises(HostError, match="is in the clear without TLS"):
         move(host.vms, operation, "big", dict(TARGET, **asked), (5, 0.01), False)
     assert "migrate" not in dict(qemu.calls)
+
+
+def test_pages_are_sealed_where_that_is_asked_for(host, tmp_path, monkeypatch):
+    monkeypatch.setattr(tls, "FOLDER", str(tmp_path))
+    (tmp_path / "client-cert.pem").touch()
+    qemu = source(host, [{}, DONE], ["running", "postmigrate"], LEFT, qom_list=[[]], object_add={})
+    move(host.vms, "split_migrate", "big", dict(TARGET, tls=True, seal=True), (5, 0.01), False)
+    assert dict(qemu.calls)["smemv-set-target"]["seal"] is True
 
 
 def test_a_split_migration_from_its_beginning(host):
