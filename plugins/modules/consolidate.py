@@ -80,11 +80,8 @@ sub_hosts:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.smemv.kvm.plugins.module_utils.arguments import MOVE, waiting
-from ansible_collections.smemv.kvm.plugins.module_utils.errors import RelocationTimeout, SmemvError
-from ansible_collections.smemv.kvm.plugins.module_utils.move import move
-from ansible_collections.smemv.kvm.plugins.module_utils.sizes import parse_size
-from ansible_collections.smemv.kvm.plugins.module_utils.vm_host import VmHost
+from ansible_collections.smemv.kvm.plugins.module_utils import move_task
+from ansible_collections.smemv.kvm.plugins.module_utils.arguments import MOVE
 
 
 def main():
@@ -92,18 +89,7 @@ def main():
         argument_spec=MOVE,
         supports_check_mode=True,
     )
-    params = module.params
-    keys = ("destination_host", "destination_address", "destination_port", "max_downtime", "tls")
-    try:
-        target = {key: params[key] for key in keys}
-        target.update(main_memory=None, sub_hosts=[])
-        target["bandwidth"] = parse_size(params["bandwidth"], "bandwidth")
-        vms = VmHost(module.run_command)
-        module.exit_json(**move(vms, "consolidate", params["name"], target, waiting(params), module.check_mode))
-    except RelocationTimeout as error:
-        module.fail_json(msg=str(error), last=error.last)
-    except SmemvError as error:
-        module.fail_json(msg=str(error))
+    move_task.run(module, "consolidate")
 
 
 if __name__ == "__main__":

@@ -30,12 +30,6 @@ attributes:
     support: full
   idempotent:
     support: full
-options:
-  policy:
-    description: Which pages go to the main host.
-    type: str
-    choices: [threshold]
-    default: threshold
 seealso:
   - module: smemv.kvm.layout
   - module: smemv.kvm.rebalance
@@ -95,30 +89,16 @@ sub_hosts:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.smemv.kvm.plugins.module_utils.arguments import MOVE, layout, waiting
-from ansible_collections.smemv.kvm.plugins.module_utils.errors import RelocationTimeout, SmemvError
-from ansible_collections.smemv.kvm.plugins.module_utils.move import move
-from ansible_collections.smemv.kvm.plugins.module_utils.sizes import parse_pages, parse_size
-from ansible_collections.smemv.kvm.plugins.module_utils.vm_host import VmHost
+from ansible_collections.smemv.kvm.plugins.module_utils import move_task
+from ansible_collections.smemv.kvm.plugins.module_utils.arguments import MOVE, layout
 
 
 def main():
     module = AnsibleModule(
-        argument_spec={**MOVE, **layout(), "policy": {"type": "str", "choices": ["threshold"], "default": "threshold"}},
+        argument_spec={**MOVE, **layout()},
         supports_check_mode=True,
     )
-    params = module.params
-    keys = ("destination_host", "destination_address", "destination_port", "sub_hosts", "policy", "max_downtime", "tls")
-    try:
-        target = {key: params[key] for key in keys}
-        target["main_memory"] = parse_pages(params["main_memory"], "main_memory")
-        target["bandwidth"] = parse_size(params["bandwidth"], "bandwidth")
-        vms = VmHost(module.run_command)
-        module.exit_json(**move(vms, "remigrate", params["name"], target, waiting(params), module.check_mode))
-    except RelocationTimeout as error:
-        module.fail_json(msg=str(error), last=error.last)
-    except SmemvError as error:
-        module.fail_json(msg=str(error))
+    move_task.run(module, "remigrate")
 
 
 if __name__ == "__main__":

@@ -100,11 +100,8 @@ sub_hosts:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.smemv.kvm.plugins.module_utils.arguments import MOVE, layout, waiting
-from ansible_collections.smemv.kvm.plugins.module_utils.errors import RelocationTimeout, SmemvError
-from ansible_collections.smemv.kvm.plugins.module_utils.move import move
-from ansible_collections.smemv.kvm.plugins.module_utils.sizes import parse_pages, parse_size
-from ansible_collections.smemv.kvm.plugins.module_utils.vm_host import VmHost
+from ansible_collections.smemv.kvm.plugins.module_utils import move_task
+from ansible_collections.smemv.kvm.plugins.module_utils.arguments import MOVE, layout
 
 
 def main():
@@ -117,18 +114,7 @@ def main():
         },
         supports_check_mode=True,
     )
-    params = module.params
-    keys = ("destination_host", "destination_address", "destination_port", "sub_hosts", "policy", "max_downtime")
-    try:
-        target = {key: params[key] for key in (*keys, "tls", "seal")}
-        target["main_memory"] = parse_pages(params["main_memory"], "main_memory")
-        target["bandwidth"] = parse_size(params["bandwidth"], "bandwidth")
-        vms = VmHost(module.run_command)
-        module.exit_json(**move(vms, "split_migrate", params["name"], target, waiting(params), module.check_mode))
-    except RelocationTimeout as error:
-        module.fail_json(msg=str(error), last=error.last)
-    except SmemvError as error:
-        module.fail_json(msg=str(error))
+    move_task.run(module, "split_migrate")
 
 
 if __name__ == "__main__":
