@@ -21,6 +21,12 @@ options:
     description: Seconds between two looks.
     type: float
     default: 2
+  progress_interval:
+    description:
+      - Seconds between two lines that say how far it is, printed where the playbook runs; V(0) prints none, and
+        neither does a task that is C(async) or does not wait.
+    type: float
+    default: 5
 """
 
     # The main of a VM moves.

@@ -9,6 +9,8 @@ WAITING = {
     "wait": {"type": "bool", "default": True},
     "timeout": {"type": "int", "default": 3600},
     "poll_interval": {"type": "float", "default": 2},
+    # For the action plugin with_progress.
+    "progress_interval": {"type": "float", "default": 5},
 }
 
 MOVE = {

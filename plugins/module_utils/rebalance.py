@@ -105,10 +105,12 @@ def _wait(waiter, look, name, aim, waiting):
             raise RelocationFailed(f"the memory of VM {name} was given another aim meanwhile")
         return settled
 
-    def late(memory):
-        reason = memory.get("rebalance_error")
-        return "the memory of VM {} is not where it is to be after {} s: {} are left{}; it goes on".format(
-            name, waiting[0], round_size(memory["rebalance_remaining"]), f", for {reason}" if reason else ""
-        )
+    return waiter.until(look, done, lambda memory: late(name, memory, waiting[0]), *waiting)
 
-    return waiter.until(look, done, late, *waiting)
+
+def late(name, memory, timeout):
+    """A sentence for memory that is not where it is to be after ``timeout`` seconds. Pure."""
+    reason = memory.get("rebalance_error")
+    return "the memory of VM {} is not where it is to be after {} s: {} are left{}; it goes on".format(
+        name, timeout, round_size(memory["rebalance_remaining"]), f", for {reason}" if reason else ""
+    )

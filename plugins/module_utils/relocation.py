@@ -149,12 +149,7 @@ class Relocation:
                 raise RelocationFailed(describe_failure(self._name, last))
             return last["progress"] == "completed"
 
-        def late(last):
-            return "the migration of VM {} is still {} after {} s; it goes on, and the same task waits on".format(
-                self._name, last["migration"]["status"], timeout
-            )
-
-        return self._waiter.until(self.observe, done, late, timeout, interval)
+        return self._waiter.until(self.observe, done, lambda last: late(self._name, last, timeout), timeout, interval)
 
     def cancel(self, timeout=30.0):
         """Cancel what is under way, if anything is, and wait until it has ended; the last look."""
@@ -178,6 +173,13 @@ class Relocation:
                     self.observe, lambda last: is_settled(last["memory"]), lambda _last: "", timeout, 0.1
                 )
         return last
+
+
+def late(name, last, timeout):
+    """A sentence for a migration that is not done after ``timeout`` seconds. Pure."""
+    return "the migration of VM {} is still {} after {} s; it goes on, and the same task waits on".format(
+        name, last["migration"].get("status", "about to begin"), timeout
+    )
 
 
 def describe_failure(name, last):

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import re
+
 from tests.integration.cluster import assert_layout, assert_works_on, wait_for
 from tests.integration.conftest import REQUEST, kill
 
@@ -98,7 +100,7 @@ def test_cut_off_before_the_units_are_switched_over(cluster, vm):
 
 
 def assert_never_left(cluster, process, *reasons):
-    """The playbook failed, for these reasons; the VM runs on on host-1, and nothing is left elsewhere."""
+    """The playbook failed, for these reasons; the VM runs on on host-1, and nothing is left elsewhere. Its output."""
     output, _none = process.communicate(timeout=240)
     assert process.returncode != 0, output
     said = [line for line in output.splitlines() if "VM big was not moved to host-2" in line][-1]
@@ -109,6 +111,7 @@ def assert_never_left(cluster, process, *reasons):
     assert not any(vms.values())
     assert not any(cluster.sessions().values())
     assert_works_on(cluster, "host-1")
+    return output
 
 
 def test_a_memserver_that_dies(cluster, vm):
@@ -129,8 +132,9 @@ def test_a_destination_whose_qemu_dies(cluster, vm):
 
 
 def test_a_timeout(cluster, vm):
-    process = under_way(cluster, relocate_timeout=5)
-    assert_never_left(cluster, process, "is still active after 5 s")
+    process = under_way(cluster, relocate_timeout=5, relocate_progress_interval=1)
+    output = assert_never_left(cluster, process, "is still active after 5 s")
+    assert len(re.findall(r"^VM big to host-2: active, [0-9]+ % of .* left, [0-9]+[KM]iB/s, ", output, re.M)) > 1
 
 
 def test_a_memserver_that_holds_pages_is_not_restarted(cluster, vm):

@@ -1,0 +1,98 @@
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from ansible_collections.smemv.kvm.plugins.action import with_progress
+
+MOVE = {"name": "big", "destination_host": "host-2", "timeout": 100, "progress_interval": 5}
+PLACE = {"name": "big", "timeout": 100, "progress_interval": 5}
+BEGUN = {"changed": True, "actions": ["migrate"], "diff": {"before": 1, "after": 2}, "status": "setup"}
+DONE = {"changed": False, "actions": [], "diff": {"before": 2, "after": 2}, "status": "completed", "downtime_ms": 35}
+
+
+def look(progress, left=0, **more):
+    return {
+        "progress": progress,
+        "migration": {"status": "active", "ram": {"total": 100, "remaining": left, "transferred": 100 - left}},
+        "memory": {"limit": 1, "sub_hosts": [{"name": "host-3", "sent": 0}], "rebalancing": left > 0,
+                   "rebalance_remaining": left},
+        **more,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def task(monkeypatch):
+    """Runs the plugin with these options against these answers: (result, what was executed, lines, seconds)."""
+
+    def run(args, answers, async_val=0, check_mode=False):
+        now, lines, executed, answers = [0.0], [], [], list(answers)
+        plugin = object.__new__(with_progress.ActionModule)
+        plugin._task = SimpleNamespace(args=args, async_val=async_val, check_mode=check_mode)
+
+        def execute(module_name=None, module_args=None, task_vars=None, wrap_async=0):
+            executed.append(module_name or ("wait" if (module_args or args).get("wait", True) else "begin"))
+            return dict(answers.pop(0))
+
+        plugin._execute_module = execute
+        monkeypatch.setattr(with_progress.ActionBase, "run", lambda *_args: {})
+        monkeypatch.setattr(with_progress.time, "monotonic", lambda: now[0])
+        monkeypatch.setattr(with_progress.time, "sleep", lambda seconds: now.append(now.pop() + seconds))
+        monkeypatch.setattr(with_progress, "Display", lambda: SimpleNamespace(display=lines.append))
+        result = plugin.run(None, {})
+        assert not answers
+        return result, executed, lines, now[0]
+
+    return run
+
+
+def test_each_look_is_a_line_and_the_result_is_the_modules_own(task):
+    looks = [look("under_way", 60), look("unknown"), look("under_way", 20), look("completed")]
+    result, executed, lines, seconds = task(MOVE, [BEGUN, *looks, DONE])
+    assert result == {**DONE, "changed": True, "actions": ["migrate"], "diff": BEGUN["diff"]}
+    assert executed == ["begin", *[with_progress.LOOK] * 4, "wait"]
+    assert [line.split(", ")[1] for line in lines] == ["40 % of 0KiB", "80 % of 0KiB"]
+    assert seconds == 15
+
+
+@pytest.mark.parametrize(
+    ("args", "options"),
+    [
+        ({**MOVE, "progress_interval": 0}, {}),
+        ({**MOVE, "wait": False}, {}),
+        (MOVE, {"async_val": 60}),
+        (MOVE, {"check_mode": True}),
+    ],
+)
+def test_it_is_silent_where_that_is_asked_for(task, args, options):
+    result, executed, lines, _seconds = task(args, [DONE], **options)
+    assert (result, len(executed), lines) == (DONE, 1, [])
+
+
+@pytest.mark.parametrize("bad", [{"failed": True, "msg": "no"}, {"unreachable": True, "msg": "away"}])
+def test_what_goes_wrong_in_the_beginning_or_at_a_look_ends_the_task(task, bad):
+    assert task(MOVE, [bad])[0] == bad
+    assert bad.items() <= task(MOVE, [BEGUN, bad])[0].items()
+
+
+@pytest.mark.parametrize("progress", ["failed", "cancelled", "fenced"])
+def test_a_migration_that_fails_is_not_begun_again(task, progress):
+    result, executed, _lines, _seconds = task(MOVE, [BEGUN, look(progress, failure="the migration failed: no room")])
+    assert (result["failed"], result["msg"]) == (True, "the migration failed: no room")
+    assert executed == ["begin", with_progress.LOOK]
+
+
+def test_a_timeout_says_how_it_stands(task):
+    result, _executed, lines, seconds = task({**MOVE, "timeout": 12}, [BEGUN, *[look("under_way", 60)] * 4])
+    assert "the migration of VM big is still active after 12 s" in result["msg"]
+    assert (result["failed"], len(lines), seconds) == (True, 4, 12)
+
+
+def test_memory_that_is_placed_anew_is_watched_as_well(task):
+    looks = [look("none", 40), look("none", 0)]
+    result, executed, lines, _seconds = task(PLACE, [BEGUN, *looks, DONE])
+    assert (result["changed"], len(executed), len(lines)) == (True, 4, 1)
+    late, *_rest = task({**PLACE, "timeout": 0}, [BEGUN, look("none", 40)])
+    assert "the memory of VM big is not where it is to be after 0 s" in late["msg"]
