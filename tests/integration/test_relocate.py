@@ -137,12 +137,22 @@ def test_a_timeout(cluster, vm):
     assert len(re.findall(r"^VM big to host-2: active, [0-9]+ % of .* left, [0-9]+[KM]iB/s, ", output, re.M)) > 1
 
 
-def test_a_memserver_that_holds_pages_is_not_restarted(cluster, vm):
+def test_a_memserver_that_holds_pages_is_restarted_and_keeps_them(cluster, vm):
     done = cluster.play(PLAYBOOK, **REQUEST)
     assert done.code == 0, done.output
     for mode in (["--check"], []):
-        refused = cluster.play("site.yml", "--limit", "host-3", *mode, memserver_capacity="1GiB")
+        refused = cluster.play("site.yml", "--limit", "host-3", *mode, memserver_capacity="16MiB")
         assert refused.code != 0, refused.output
-        assert "host-3: its memserver holds pages of big" in refused.message
+        assert "host-3: VMs have reserved " in refused.message
+    before = cluster.sessions()["host-3"]
+    process = "systemctl show --property=MainPID --value smemv-memserver"
+    first = cluster.ssh("host-3", process)
+    for capacity in ({"memserver_capacity": "1GiB"}, {}):
+        done = cluster.play("site.yml", "--limit", "host-3", **capacity)
+        assert (done.code, done.changed > 0) == (0, True), done.output
+        assert cluster.ssh("host-3", process) != first
+        first = cluster.ssh("host-3", process)
+        (there,) = cluster.sessions()["host-3"]
+        assert (there["id"], there["reserved"]) == (before[0]["id"], before[0]["reserved"])
+        assert_works_on(cluster, "host-2")
     assert cluster.play("site.yml").changed == 0
-    assert_works_on(cluster, "host-2")
