@@ -7,8 +7,9 @@
  * usage: faults PID ADDRESS PAGES COUNT THREADS random|sequential
  *
  * Of the PAGES at ADDRESS it touches COUNT of those that are missing: strewn,
- * or the first ones in turn. Prints as JSON the times of the touches, in µs,
- * how many there were, and how many a second.
+ * or the first ones in turn. A page that reads as zeros was fetched from
+ * nowhere, and is left out. Prints as JSON the times of the touches, in µs, how
+ * many there were, and how many a second.
  *
  * SPDX-License-Identifier: GPL-3.0-or-later
  */
@@ -31,6 +32,7 @@ struct toucher {
     const uint64_t *addresses;
     uint64_t *times;
     size_t n;
+    size_t counted;             /* of them: those that were fetched */
 };
 
 static pid_t pid;
@@ -92,17 +94,20 @@ static void shuffle(uint64_t *addresses, size_t n, size_t count)
 static void *touch(void *opaque)
 {
     struct toucher *t = opaque;
-    uint64_t word;
+    uint64_t words[2];
 
     for (size_t i = 0; i < t->n; i++) {
-        struct iovec local = { &word, sizeof(word) };
-        struct iovec remote = { (void *)t->addresses[i], sizeof(word) };
+        struct iovec local = { words, sizeof(words) };
+        struct iovec remote = { (void *)t->addresses[i], sizeof(words) };
         uint64_t began = now();
 
-        if (process_vm_readv(pid, &local, 1, &remote, 1, 0) != sizeof(word)) {
+        if (process_vm_readv(pid, &local, 1, &remote, 1, 0) !=
+            sizeof(words)) {
             err(1, "process_vm_readv");
         }
-        t->times[i] = now() - began;
+        if (words[0] || words[1]) {
+            t->times[t->counted++] = now() - began;
+        }
     }
     return NULL;
 }
@@ -157,6 +162,16 @@ int main(int argc, char **argv)
     }
     took = now() - took;
 
+    n = 0;
+    for (size_t i = 0; i < threads; i++) {
+        memmove(times + n, touchers[i].times,
+                touchers[i].counted * sizeof(*times));
+        n += touchers[i].counted;
+    }
+    count = n;
+    if (!count) {
+        errx(1, "all pages read as zeros");
+    }
     qsort(times, count, sizeof(*times), by_size);
     printf("{\"p50\": %.2f, \"p99\": %.2f, \"count\": %zu, \"per_s\": %.0f}\n",
            times[count / 2] / 1e3, times[count - 1 - count / 100] / 1e3, count,
