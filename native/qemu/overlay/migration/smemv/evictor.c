@@ -13,6 +13,7 @@
 #include "qemu/lockable.h"
 #include "client.h"
 #include "evictor.h"
+#include "readahead.h"
 #include "smemv.h"
 #include "trace.h"
 
@@ -60,6 +61,7 @@ static size_t move_out(SmemvPager *p)
         switch (ret) {
         case 0:
             p->map->place[page] = SMEMV_STAGED;
+            smemv_readahead_forget(p->readahead, page);
             smemv_staging_push(&p->staging, page);
             moved++;
             break;
