@@ -13,6 +13,7 @@
 #include "qemu/lockable.h"
 #include "client.h"
 #include "evictor.h"
+#include "readahead.h"
 #include "smemv.h"
 #include "trace.h"
 
@@ -60,6 +61,7 @@ static size_t move_out(SmemvPager *p)
         switch (ret) {
         case 0:
             p->map->place[page] = SMEMV_STAGED;
+            smemv_readahead_forget(p->readahead, page);
             smemv_staging_push(&p->staging, page);
             moved++;
             break;
@@ -83,8 +85,12 @@ static size_t move_out(SmemvPager *p)
     return moved;
 }
 
-/* Where @page is to go: SMEMV_REMOTE + peer, or 0 where there is no room. */
-static uint8_t place_for(SmemvPager *p, uint64_t page)
+/*
+ * Where @page is to go: SMEMV_REMOTE + peer, or 0 where there is no room. The
+ * page before it goes to @beside, if that is a peer: neighbours stay together
+ * where they can, so that one request has them back.
+ */
+static uint8_t place_for(SmemvPager *p, uint64_t page, uint8_t beside)
 {
     SmemvSession *s = p->session;
     SmemvCopy *copy = smemv_pager_copy_of(p, page);
@@ -94,6 +100,11 @@ static uint8_t place_for(SmemvPager *p, uint64_t page)
     /* A peer that stores it already needs no room for it. */
     if (best && s->peers[best - SMEMV_REMOTE].wanted) {
         return best;
+    }
+    if (beside != SMEMV_ZERO &&
+        smemv_peer_room(&s->peers[beside - SMEMV_REMOTE]) &&
+        !(copy && copy->to == beside - SMEMV_REMOTE)) {
+        return beside;
     }
     best = 0;
     for (unsigned i = 0; i < s->n_peers; i++) {
@@ -113,6 +124,7 @@ static uint8_t place_for(SmemvPager *p, uint64_t page)
 static size_t assign(SmemvEvictor *e, size_t n)
 {
     SmemvPager *p = e->p;
+    uint64_t last = SMEMV_NO_PAGE;
 
     for (size_t i = 0; i < n; i++) {
         uint64_t index = p->staging.tail + i;
@@ -124,7 +136,9 @@ static size_t assign(SmemvEvictor *e, size_t n)
             continue;
         }
         if (!buffer_is_zero(data, SMEMV_PAGE_SIZE)) {
-            uint8_t place = place_for(p, slot->page);
+            bool beside = i && slot->page == last + 1;
+            uint8_t place = place_for(p, slot->page,
+                                      beside ? e->places[i - 1] : SMEMV_ZERO);
             SmemvPeer *peer;
             SmemvRound *r;
 
@@ -139,6 +153,7 @@ static size_t assign(SmemvEvictor *e, size_t n)
             e->places[i] = place;
         }
         slot->sending = true;
+        last = slot->page;
     }
     return n;
 }

@@ -8,11 +8,9 @@
 #include "client.h"
 #include "evictor.h"
 #include "mover.h"
+#include "pull.h"
 #include "smemv.h"
 #include "trace.h"
-
-/* Pages that come in at once: a fault on one of them waits for all. */
-#define PULL_PAGES 64
 
 /* Pages looked at while the pager's lock is held. */
 #define LOOK_PAGES (1 << 20)
@@ -87,55 +85,6 @@ static void keep_rate(SmemvMover *m, unsigned pages)
 
         g_usleep(nap / SCALE_US);
         delay -= nap;
-    }
-}
-
-/* Fetch a run that is marked as coming in, however long that takes. */
-static bool fetch_run(SmemvMover *m, SmemvConn *c, uint64_t page, unsigned n,
-                      uint8_t *data)
-{
-    while (!qatomic_read(&m->p->stop)) {
-        g_autoptr(Error) err = NULL;
-        int ret = c->ioc ? 0 : smemv_conn_attach(c, &err);
-
-        if (!ret) {
-            ret = smemv_conn_get_run(c, page, n, data, &err);
-        }
-        if (!ret) {
-            return true;
-        }
-        if (ret == SMEMV_WIRE_STALE && smemv_peer_moved_on(c->peer, c->epoch)) {
-            smemv_conn_close(c);
-        } else if (ret > 0) {
-            smemv_fatal("smemv: %u pages at 0x%" PRIx64 " cannot be had, the "
-                        "VM ends: %s", n, page << SMEMV_PAGE_BITS,
-                        error_get_pretty(err));
-        }
-        g_usleep(SMEMV_RECONNECT_US);
-    }
-    return false;
-}
-
-/* Have a run come in. Gives the lock up meanwhile. */
-static void pull_run(SmemvMover *m, SmemvConn *c, uint64_t page, unsigned n,
-                     uint8_t *data)
-{
-    SmemvPager *p = m->p;
-
-    for (unsigned i = 0; i < n; i++) {
-        smemv_pager_begin_in(p, page + i);
-    }
-    qemu_mutex_unlock(&p->lock);
-    if (fetch_run(m, c, page, n, data)) {
-        for (unsigned i = 0; i < n; i++) {
-            smemv_pager_copy_in(p, page + i,
-                                data + (size_t)i * SMEMV_PAGE_SIZE);
-        }
-        trace_smemv_mover_pulled(c->peer->name, page, n);
-    }
-    qemu_mutex_lock(&p->lock);
-    for (unsigned i = 0; i < n; i++) {
-        smemv_pager_end_in(p, page + i, SMEMV_REMOTE + m->from);
     }
 }
 
@@ -281,8 +230,8 @@ static void *mover_thread(void *opaque)
     SmemvMover *m = opaque;
     SmemvPager *p = m->p;
     g_autofree uint8_t *data = m->pull ?
-        g_malloc(PULL_PAGES * SMEMV_PAGE_SIZE) : NULL;
-    unsigned most = m->pull ? PULL_PAGES : SMEMV_WIRE_MAX_PAGES;
+        g_malloc(SMEMV_PULL_PAGES * SMEMV_PAGE_SIZE) : NULL;
+    unsigned most = m->pull ? SMEMV_PULL_PAGES : SMEMV_WIRE_MAX_PAGES;
     SmemvConn c;
 
     smemv_conn_init(&c, p->session, &p->session->peers[m->from]);
@@ -298,7 +247,7 @@ static void *mover_thread(void *opaque)
             continue;
         }
         if (m->pull) {
-            pull_run(m, &c, page, n, data);
+            smemv_pull_run(p, &c, page, n, data);
         } else if (!copy_run(m, &c, page, n, &err)) {
             if (m->err) {
                 error_free(err);

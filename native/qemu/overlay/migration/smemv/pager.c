@@ -17,6 +17,7 @@
 #include "system/system.h"
 #include "client.h"
 #include "evictor.h"
+#include "readahead.h"
 #include "rebalance.h"
 #include "smemv.h"
 #include "trace.h"
@@ -301,6 +302,7 @@ static void page_in(SmemvFaultThread *t, uint64_t page)
     }
 
     smemv_pager_begin_in(p, page);
+    smemv_readahead_fault(p->readahead, page);
     qemu_mutex_unlock(&p->lock);
     if (place != SMEMV_ZERO) {
         data = fetch(t, place - SMEMV_REMOTE, page);
@@ -330,6 +332,8 @@ static void serve_fault(SmemvFaultThread *t, const void *address)
                     SMEMV_PAGE_SIZE);
         break;
     case SMEMV_FETCHING:
+        /* It may be read ahead, and the guest have caught up. */
+        smemv_readahead_fault(p->readahead, page);
         break;
     case SMEMV_STAGED:
         second_chance(p, page);
@@ -442,6 +446,7 @@ static void pager_stop(SmemvPager *p)
         qemu_cond_broadcast(&p->room);
         qemu_cond_broadcast(&p->work);
         smemv_rebalance_wake(p->rebalance);
+        smemv_readahead_wake(p->readahead);
     }
     if (write(p->stop_fd, &one, sizeof(one)) != sizeof(one)) {
         error_report("smemv: cannot tell the pager to stop");
@@ -498,6 +503,7 @@ SmemvPager *smemv_pager_new(SmemvSession *session, SmemvPageMap *map,
             return NULL;
         }
     }
+    p->readahead = smemv_readahead_new(p);
     p->evictor = smemv_evictor_new(p, errp);
     p->rebalance = smemv_rebalance_new(p);
     return p->evictor ? p : NULL;
@@ -528,6 +534,7 @@ bool smemv_pager_claim(SmemvPager *p, Error **errp)
     WITH_QEMU_LOCK_GUARD(&p->lock) {
         p->claimed = p->may_evict = true;
         smemv_evictor_start(p->evictor);
+        smemv_readahead_start(p->readahead);
     }
     /* What the source left to be done: it is done beside the guest. */
     smemv_rebalance_start(p->rebalance);
@@ -541,7 +548,8 @@ bool smemv_pager_begin_migration(SmemvPager *p, uint64_t limit, Error **errp)
     p->limit = MIN(p->limit, limit);
     smemv_evictor_flush(p->evictor);
     while (smemv_pager_held(p) > p->limit || p->n_drops ||
-           smemv_evictor_drops_any(p->evictor)) {
+           smemv_evictor_drops_any(p->evictor) ||
+           smemv_readahead_busy(p->readahead)) {
         if (!migration_is_running()) {
             error_setg(errp, "the migration was cancelled");
             return false;
@@ -601,6 +609,7 @@ void smemv_pager_dissolve(SmemvPager *p)
 {
     pager_stop(p);
     smemv_evictor_join(p->evictor);
+    smemv_readahead_join(p->readahead);
 
     WITH_QEMU_LOCK_GUARD(&p->lock) {
         empty_staging(p);
@@ -629,6 +638,7 @@ void smemv_pager_free(SmemvPager *p)
     }
     smemv_rebalance_free(p->rebalance);
     smemv_evictor_free(p->evictor);
+    smemv_readahead_free(p->readahead);
     smemv_staging_cleanup(&p->staging);
     for (unsigned i = 0; i < SMEMV_MAX_PEERS; i++) {
         g_array_free(p->drops[i], true);

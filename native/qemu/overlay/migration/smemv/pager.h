@@ -39,6 +39,7 @@ typedef struct SmemvPager {
     int stop_fd;                 /* an eventfd that tells threads to end */
     struct SmemvFaultThread *fault_threads[SMEMV_FAULT_THREADS];
     struct SmemvEvictor *evictor;
+    struct SmemvReadahead *readahead;
     struct SmemvRebalance *rebalance;
     Notifier exit_notifier;
 
@@ -71,6 +72,7 @@ typedef struct SmemvPager {
     uint64_t doubled;            /* of these, held in staging as well */
     uint64_t zero;
     uint64_t pages_in, pages_out, faults, second_chances;
+    uint64_t ahead, ahead_used, ahead_unused; /* pages read ahead */
 } SmemvPager;
 
 /* Eviction begins above the high watermark, and ends at the low one. */

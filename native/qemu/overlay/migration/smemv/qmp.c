@@ -222,6 +222,9 @@ static void pager_info(SmemvPager *p, SmemvInfo *info)
     info->pages_out = p->pages_out;
     info->faults = p->faults;
     info->second_chances = p->second_chances;
+    info->read_ahead = p->ahead;
+    info->read_ahead_used = p->ahead_used;
+    info->read_ahead_unused = p->ahead_unused;
     info->rebalancing = smemv_rebalance_active(p->rebalance);
     info->rebalance_remaining =
         smemv_rebalance_remaining(p->rebalance) << SMEMV_PAGE_BITS;
