@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 from collections.abc import Callable
 
 import pytest
 
 from tests.qemu.hosts import Hosts, small
-from tests.qemu.memserver import Memserver
+from tests.qemu.lossy_link import LossyLink
+from tests.qemu.memserver import HOST, Memserver
 from tests.qemu.split import MIB, run_within, set_target, wait_until, where
 from tests.qemu.vm import Vm
 
@@ -26,8 +29,16 @@ class SwitchOver:
     the VM.
     """
 
-    def __init__(self, hosts: Hosts, start: StartMemserver, before: str) -> None:
+    def __init__(
+        self,
+        hosts: Hosts,
+        start: StartMemserver,
+        before: str,
+        link: Callable[[Memserver], Memserver] = lambda memserver: memserver,
+    ) -> None:
+        """link gives what the VM is to take for a memserver."""
         self.before = before
+        self.link = link
         self.place = small()
         self.memservers = [start(512 * MIB) for _ in range(2)]
         self.source = hosts.running_vm(self.place)
@@ -45,7 +56,8 @@ class SwitchOver:
         wait_until(lambda: self.source.qmp("query-migrate")["status"] == "pre-switchover")
 
     def set_target(self, vm: Vm) -> None:
-        set_target(vm, "test", self.place.memory, self.place.limit, self.memservers)
+        each = [self.link(memserver) for memserver in self.memservers]
+        set_target(vm, "test", self.place.memory, self.place.limit, each)
 
     @property
     def arbiter(self) -> Memserver:
@@ -100,6 +112,33 @@ def test_arbiter_that_forgot_the_session(hosts: Hosts, start_memserver: StartMem
     assert switch_over.go_on() == "failed"
     assert ended(switch_over.destination)
     switch_over.check_on_source()
+
+
+@pytest.mark.parametrize("before", [pytest.param("whole", marks=pytest.mark.nightly), "split"])
+def test_claim_that_is_heard_and_not_answered(hosts: Hosts, start_memserver: StartMemserver, before: str) -> None:
+    with contextlib.ExitStack() as stack:
+        links: dict[str, LossyLink] = {}
+
+        def link(memserver: Memserver) -> Memserver:
+            if memserver.name not in links:
+                links[memserver.name] = stack.enter_context(LossyLink(HOST, memserver.port))
+            behind = copy.copy(memserver)
+            behind.port = links[memserver.name].port
+            return behind
+
+        switch_over = SwitchOver(hosts, start_memserver, before, link)
+        (epoch,) = {session["epoch"] for session in switch_over.arbiter.stat()["sessions"]}
+        to_arbiter = links[switch_over.arbiter.name]
+        to_arbiter.cut()
+        switch_over.source.qmp("migrate-continue", state="pre-switchover")
+        assert ended(switch_over.destination)
+        (session,) = switch_over.arbiter.stat()["sessions"]
+        assert session["epoch"] == epoch + 1
+        to_arbiter.mend()
+        assert switch_over.source.wait_for_migration(timeout=60)["status"] == "failed"
+        switch_over.check_on_source()
+        for memserver in switch_over.memservers if before == "whole" else []:
+            wait_until(lambda memserver=memserver: memserver.stat()["sessions"] == [])
 
 
 @both
