@@ -146,7 +146,8 @@ def memserver(client=MemserverClient):
     """The memserver of this host, by its control socket: its STAT with ``running``, or {running: False, reason}."""
     try:
         with client() as connection:
-            return dict(connection.stat(), running=True, reason=None)
+            stat = connection.stat()
+            return dict(stat, used_percent=_percent(stat["used"], stat["capacity"]), running=True, reason=None)
     except MemserverError as error:
         return {"running": False, "reason": str(error)}
 
@@ -168,6 +169,10 @@ def link(address, ip, run_command, net="/sys/class/net"):
         speed = int(_read(net, names[0], "speed"))
         answer["speed"] = speed if speed > 0 else None
     return answer
+
+
+def _percent(part, whole):
+    return 100 * part // whole if whole else 0
 
 
 def kvm():

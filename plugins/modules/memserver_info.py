@@ -56,6 +56,9 @@ memserver:
     used:
       description: Bytes that it holds.
       type: int
+    used_percent:
+      description: How much of its capacity that is. Queries want it, since JMESPath cannot divide.
+      type: int
     sessions:
       description: Its sessions, each with C(id), C(name), C(reserved), C(used), C(epoch) and C(connections).
       type: list

@@ -5,6 +5,8 @@ import pathlib
 import re
 
 import jmespath
+import pytest
+from ansible_collections.smemv.kvm.plugins.module_utils import host
 
 TEXT = (pathlib.Path(__file__).parents[2] / "docs/queries.md").read_text()
 
@@ -29,3 +31,26 @@ def test_vms_with_pages_on_a_host():
         {"name": "unresponsive"},
     ]
     assert jmespath.search(query("vms["), {"vms": vms}) == ["there"]
+
+
+class Client:
+    """A memserver's answer, without the memserver."""
+
+    def __init__(self, used, capacity):
+        self._stat = {"used": used, "capacity": capacity}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        pass
+
+    def stat(self):
+        return self._stat
+
+
+@pytest.mark.parametrize(("used", "capacity", "found"), [(90, 100, True), (80, 100, False), (0, 0, False)])
+def test_memservers_that_are_nearly_full(used, capacity, found):
+    answer = {"memserver": host.memserver(lambda: Client(used, capacity))}
+    hosts = [{"host": "host-3", "answer": answer}, {"host": "unreachable"}]
+    assert jmespath.search(query("[?answer"), hosts) == (["host-3"] if found else [])
