@@ -17,7 +17,7 @@ from tests.qemu.vm import Vm
 
 pytestmark = pytest.mark.qemu
 
-both = pytest.mark.parametrize("before", ["whole", "split"])
+NIGHTLY = pytest.mark.nightly
 
 StartMemserver = Callable[[int], Memserver]
 
@@ -78,7 +78,7 @@ def ended(vm: Vm) -> bool:
     return vm.process.wait(timeout=30) != 0
 
 
-@both
+@pytest.mark.parametrize("before", [pytest.param("whole", marks=NIGHTLY), "split"])
 def test_memserver_that_crashed_and_is_back(hosts: Hosts, start_kept_memserver: StartMemserver, before: str) -> None:
     switch_over = SwitchOver(hosts, start_kept_memserver, before)
     switch_over.arbiter.stop()
@@ -89,7 +89,7 @@ def test_memserver_that_crashed_and_is_back(hosts: Hosts, start_kept_memserver: 
     assert run_within(switch_over.destination, switch_over.place.limit, seconds=3)["wrong"] == 0
 
 
-@both
+@pytest.mark.parametrize("before", ["whole", pytest.param("split", marks=NIGHTLY)])
 def test_arbiter_that_is_away(hosts: Hosts, start_kept_memserver: StartMemserver, before: str) -> None:
     switch_over = SwitchOver(hosts, start_kept_memserver, before)
     switch_over.arbiter.stop()
@@ -114,7 +114,7 @@ def test_arbiter_that_forgot_the_session(hosts: Hosts, start_memserver: StartMem
     switch_over.check_on_source()
 
 
-@pytest.mark.parametrize("before", [pytest.param("whole", marks=pytest.mark.nightly), "split"])
+@pytest.mark.parametrize("before", [pytest.param("whole", marks=NIGHTLY), "split"])
 def test_claim_that_is_heard_and_not_answered(hosts: Hosts, start_memserver: StartMemserver, before: str) -> None:
     with contextlib.ExitStack() as stack:
         links: dict[str, LossyLink] = {}
@@ -141,7 +141,7 @@ def test_claim_that_is_heard_and_not_answered(hosts: Hosts, start_memserver: Sta
             wait_until(lambda memserver=memserver: memserver.stat()["sessions"] == [])
 
 
-@both
+@pytest.mark.parametrize("before", [pytest.param("whole", marks=NIGHTLY), "split"])
 def test_destination_that_dies(hosts: Hosts, start_kept_memserver: StartMemserver, before: str) -> None:
     switch_over = SwitchOver(hosts, start_kept_memserver, before)
     switch_over.destination.stop()
