@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 
@@ -14,12 +15,15 @@ from tests.qemu.hosts import Hosts, encrypt, small
 from tests.qemu.memserver import HOST, Memserver
 from tests.qemu.split import MIB, PAGE, run_within, set_target, shares, wait_until, where
 from tests.qemu.tap import Tap
+from tests.qemu.test_moves import Journey, settle
 from tests.qemu.vm import Vm
 
 pytestmark = pytest.mark.qemu
 
 # Pages that are tampered with: enough for the guest to touch one soon.
 MANY = 4096
+# As in seal.c.
+GENERATION_BITS = 48
 
 Pages = dict[int, tuple[int, bytes]]  # by number: checksum and content, as they are stored
 
@@ -165,3 +169,21 @@ def test_a_vm_that_was_split_otherwise_is_not_sealed(hosts: Hosts) -> None:
     place = small()
     with pytest.raises(QmpError, match="split with pages that are not sealed"):
         set_target(vm, "test", place.memory, place.limit, memservers, seal=True)
+
+
+def test_no_nonce_is_used_twice(
+    hosts: Hosts, main_host: list[str], start_with_tls: Callable[[], Memserver]
+) -> None:
+    """On a way over several main hosts, with moves that fail in between."""
+    memservers = [start_with_tls() for _ in range(4)]
+    journey = Journey(hosts, small(), 1, [*main_host, "-trace", "smemv_seal"], memservers, seal=True)
+    vms = [journey.vm]
+    for step in (journey.move, journey.fail, journey.move, journey.fail, journey.move):
+        step()
+        settle(journey.vm)
+        out = where(journey.vm)["pages-out"] + 256
+        wait_until(lambda out=out: where(journey.vm)["pages-out"] > out)
+        vms += [journey.vm] if journey.vm not in vms else []
+    versions = [int(version, 16) for vm in vms for version in re.findall(r"smemv_seal .* version (\w+)", vm.log())]
+    assert len({version >> GENERATION_BITS for version in versions}) == len(vms) >= 4
+    assert len(set(versions)) == len(versions)

@@ -13,6 +13,7 @@
 #include "page-map.h"
 #include "seal.h"
 #include "smemv.h"
+#include "trace.h"
 
 #define TAG_SIZE 16
 #define NONCE_SIZE 12
@@ -48,7 +49,7 @@ struct SmemvSeal {
     uint64_t version;            /* of the next page that is sealed */
     uint64_t sealed;             /* entries in use */
     bool telling;                /* a migration is under way */
-    uint16_t told_generation;    /* the destination's */
+    uint16_t told_generation;    /* of the last destination, or its own */
     GArray *changed;             /* uint64_t pages sealed since */
     uint64_t cursor;             /* pages from here on are to be told of */
     uint64_t untold;             /* about so many of them are in use */
@@ -66,11 +67,6 @@ void smemv_seal_new_key(SmemvSealKey *key)
     key->generation = 0;
 }
 
-static uint64_t first_version(uint64_t generation)
-{
-    return (generation << GENERATION_BITS) + 1;
-}
-
 SmemvSeal *smemv_seal_new(const SmemvSealKey *key, const uint8_t *id,
                           uint64_t pages)
 {
@@ -81,7 +77,8 @@ SmemvSeal *smemv_seal_new(const SmemvSealKey *key, const uint8_t *id,
     /* Of pages that are never sealed it takes no memory. */
     s->entries = g_new0(SmemvSealEntry, pages);
     s->pages = pages;
-    s->version = first_version(key->generation);
+    s->version = ((uint64_t)key->generation << GENERATION_BITS) + 1;
+    s->told_generation = key->generation;
     s->changed = g_array_new(false, false, sizeof(uint64_t));
     qemu_mutex_init(&s->lock);
     return s;
@@ -153,6 +150,7 @@ const void *smemv_sealer_seal(SmemvSealer *sealer, unsigned slot,
         version = s->version++;
     }
     make_nonce(nonce, version);
+    trace_smemv_seal(page, version);
     ret = gnutls_aead_cipher_encrypt(sealer->cipher, nonce, sizeof(nonce), &w,
                                      sizeof(w), TAG_SIZE, data,
                                      SMEMV_PAGE_SIZE, sealed, &size);
@@ -192,18 +190,14 @@ bool smemv_sealer_open(SmemvSealer *sealer, uint64_t page, uint8_t *data)
 
 bool smemv_seal_begin_telling(SmemvSeal *s, bool all, Error **errp)
 {
-    uint64_t generation;
-
     QEMU_LOCK_GUARD(&s->lock);
-    generation = s->version >> GENERATION_BITS;
-    if (generation + 2 > UINT16_MAX) {
+    if (s->told_generation == UINT16_MAX) {
         error_setg(errp, "this VM has moved too often to be sealed with the "
                    "same key: make it whole, and split it anew");
         return false;
     }
-    /* This process may run on, and has versions of its own then. */
-    s->told_generation = generation + 1;
-    s->version = first_version(generation + 2);
+    /* Larger than any that a page was sealed in, or that anybody was told. */
+    s->told_generation++;
     s->telling = true;
     s->cursor = all ? 0 : s->pages;
     s->untold = all ? s->sealed : 0;

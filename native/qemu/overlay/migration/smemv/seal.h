@@ -8,10 +8,11 @@
  * page's, or anything but what was put last, returns what does not open.
  *
  * The version is the nonce: it counts all pages that are ever sealed with the
- * key. Its upper 16 bits are the generation, a number that no two processes
- * have in common, nor one process before and after it has begun a migration.
- * So no nonce is used twice, whichever side of a migration runs on. The
- * session's id and the page's guest memory address are authenticated as well.
+ * key. Its upper 16 bits are the generation: each destination is told a larger
+ * one than any before it, and seals nothing until it has claimed the VM, which
+ * its source then never seals a page of again. So no nonce is used twice,
+ * whichever side of a migration runs on. The session's id and the page's guest
+ * memory address are authenticated as well.
  *
  * The key is the session's. It leaves a process in the migration stream only.
  *
