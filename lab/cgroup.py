@@ -17,6 +17,7 @@ from lab.command import run
 from lab.settings import LabError
 
 REBOOT = 133  # systemd-nspawn's exit status when the host asked for a reboot
+CPU_SHARES = 10240  # of all labs, where a process of the machine has 1024
 
 
 def of(lab: str, host: str) -> UnitCgroup | LegacyCgroup:
@@ -160,6 +161,9 @@ def _make(mount: _Mount, path: Path) -> None:
         for name in ("cpuset.cpus", "cpuset.mems"):
             if mount.kind == "cgroup" and (group / name).exists():
                 _write(group / name, (parent / name).read_text().strip())
+        # All labs together would weigh as much as one process of the machine: too little for an sshd to answer in time.
+        if parent == mount.path and (group / "cpu.shares").exists():
+            _write(group / "cpu.shares", CPU_SHARES)
 
 
 def _pids(group: Path) -> list[int]:
