@@ -62,8 +62,8 @@ class ActionModule(ActionBase):
                     return None
                 Display().display(self._line(look, before))
                 before = look
-                if time.monotonic() >= deadline:
-                    return {"failed": True, "msg": self._late(look, args.get("timeout", TIMEOUT)), "last": look}
+            if time.monotonic() >= deadline:
+                return {"failed": True, "msg": self._late(before, args.get("timeout", TIMEOUT)), "last": before}
             time.sleep(max(0.0, min(interval, deadline - time.monotonic())))
 
     def _end(self, task_vars, begun):
@@ -88,6 +88,10 @@ class ActionModule(ActionBase):
         return progress.rebalancing(args["name"], look, before)
 
     def _late(self, look, timeout):
+        if look is None:
+            return "the QEMU of VM {} has not answered in {} s; what was begun goes on".format(
+                self._task.args["name"], timeout
+            )
         if self._moves():
             return relocation.late(self._task.args["name"], look, timeout)
         return rebalance.late(self._task.args["name"], look["memory"], timeout)

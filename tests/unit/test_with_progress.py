@@ -90,6 +90,14 @@ def test_a_timeout_says_how_it_stands(task):
     assert (result["failed"], len(lines), seconds) == (True, 4, 12)
 
 
+def test_a_qemu_that_does_not_answer_meets_the_timeout_too(task):
+    result, *_rest = task({**MOVE, "timeout": 7}, [BEGUN, *[look("unknown")] * 3])
+    assert (result["failed"], result["last"]) == (True, None)
+    assert result["msg"] == "the QEMU of VM big has not answered in 7 s; what was begun goes on"
+    result, *_rest = task({**MOVE, "timeout": 7}, [BEGUN, look("under_way", 60), *[look("unknown")] * 2])
+    assert "is still active after 7 s" in result["msg"]
+
+
 def test_memory_that_is_placed_anew_is_watched_as_well(task):
     looks = [look("none", 40), look("none", 0)]
     result, executed, lines, _seconds = task(PLACE, [BEGUN, *looks, DONE])
