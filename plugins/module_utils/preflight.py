@@ -73,9 +73,7 @@ def _asked_for(wanted, target):
     names = sorted(host["name"] for host in target["sub_hosts"])
     if "main_memory" not in wanted and target["main_memory"] is None:
         return False
-    return all(
-        sorted(value) == names if key == "sub_hosts" else value == target[key] for key, value in wanted.items()
-    )
+    return all(sorted(value) == names if key == "sub_hosts" else value == target[key] for key, value in wanted.items())
 
 
 def _in_place(target, found, hosts, leftovers):

@@ -114,7 +114,6 @@ class Cluster(CliLab):
         text = self.ssh(host, f"cat /var/log/smemv/{name}.console.log")
         return re.findall(r"smemv-guest: (config .*)", text)[-1].strip()
 
-
     def traffic(self, host: str) -> int:
         """Bytes that went through the host's network card so far, by the kernel's own count."""
         (card,) = json.loads(self.ssh(host, "ip -s -j link show eth0"))

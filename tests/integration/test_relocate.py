@@ -62,7 +62,7 @@ def test_only_the_vm_is_named(cluster, vm):
 
     done = cluster.play(PLAYBOOK, vm="big")
     assert (done.code, done.changed > 0) == (0, True), done.output
-    (main, (machine,)), = ((host, vms) for host, vms in cluster.vms().items() if vms)
+    ((main, (machine,)),) = ((host, vms) for host, vms in cluster.vms().items() if vms)
     sub_hosts = [host["name"] for host in machine["memory"]["sub_hosts"]]
     assert len({"host-1", main, *sub_hosts}) == 3
     assert f"VM big is to be on {main}, with 480 MiB of its memory, 62 MiB on {sub_hosts[0]}" in done.output

@@ -13,7 +13,8 @@ from typing import Any
 
 from ansible_collections.smemv.kvm.plugins.module_utils.errors import MemserverError
 from ansible_collections.smemv.kvm.plugins.module_utils.memserver import MemserverClient
-from service_manager import ServiceManager
+
+from tests.native.service_manager import ServiceManager
 
 HOST = "127.0.0.1"
 START_TIMEOUT = 30
