@@ -134,7 +134,7 @@ def _account(vm, plan, hosts):
         return
     machine = whereabouts.machines(vm, hosts)[plan["source_host"]]
     if plan["phase"] == "start":
-        size = requirements.resident_size(machine, plan["main_memory"]) + requirements.OVERHEAD
+        size = requirements.resident_size(machine, plan["main_memory"]) + requirements.overhead(machine)
         hosts[plan["destination_host"]]["memory"]["available"] -= size
     present = placement.current(machine["memory"])["sub_hosts"]
     for sub_host in plan["sub_hosts"]:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from ansible_collections.smemv.kvm.plugins.module_utils import layout, placement
 from ansible_collections.smemv.kvm.plugins.module_utils.errors import Refused
-from ansible_collections.smemv.kvm.plugins.module_utils.sizes import MIB, format_size, page_up, round_size
+from ansible_collections.smemv.kvm.plugins.module_utils.sizes import MIB, PAGE, format_size, page_up, round_size
 
 MINIMUM = 64 * MIB
 MINIMUM_A_VCPU = 32 * MIB
-# What QEMU itself wants beside the guest's memory.
+# What QEMU itself wants beside the guest's memory, and what for each page of it: where it is, when it came, and its tag
+# and version where pages are sealed.
 OVERHEAD = 64 * MIB
+OVERHEAD_A_PAGE = 32
 
 
 def of_source(source, machine, main_memory):
@@ -82,7 +84,9 @@ def of_destination(destination, info, machine, main_memory):
         return reasons
     what = f"main_memory {format_size(size)}" if main_memory else f"all of VM {machine['name']} ({format_size(size)})"
     beside = beside_resident(destination, machine)
-    wanting = "QEMU itself" if beside == OVERHEAD else "QEMU itself, and the pages that it holds until it runs the VM,"
+    wanting = "QEMU itself"
+    if destination in present_sub_hosts(machine["memory"]):
+        wanting += ", and the pages that it holds until it runs the VM,"
     return [
         *reasons,
         (
@@ -103,9 +107,14 @@ def beside_resident(destination, machine):
     """Bytes that a host wants for a VM that moves there beside what is resident."""
     present = present_sub_hosts(machine["memory"])
     if destination not in present:
-        return OVERHEAD
+        return overhead(machine)
     # Its memserver is asked for its part of the room for all of the VM, as in of_present_sub_hosts().
-    return OVERHEAD + page_up(-(-_extra(machine["memory"]) // len(present)))
+    return overhead(machine) + page_up(-(-_extra(machine["memory"]) // len(present)))
+
+
+def overhead(machine):
+    """Bytes that QEMU itself wants for a VM."""
+    return OVERHEAD + (page_up(machine["memory"]["total"] // PAGE * OVERHEAD_A_PAGE) if machine["memory"] else 0)
 
 
 def of_main_host(host, info, machine, main_memory):

@@ -14,10 +14,23 @@ THREE = split("host-2", "host-3", "host-4")
 OTHER_THREE = remigrate("host-5", "host-1", "host-6", limit=192)
 
 
-def test_split_moved_on_and_brought_back(cluster, vm):
-    THREE.done(cluster)
+def test_split_moved_on_and_brought_back_with_sealed_pages(cluster, vm):
+    """Sealed pages are asked for once; they stay so until the VM is whole."""
+    THREE.done(cluster, relocate_seal=True)
+    assert_sealed(cluster, "host-2", True)
+    refused = OTHER_THREE.play(cluster, relocate_tls=False)
+    assert refused.code, refused.output
+    assert "sealed pages need relocate_tls" in refused.message
+    THREE.check(cluster)
     OTHER_THREE.done(cluster)
+    assert_sealed(cluster, "host-5", True)
     HERE.done(cluster)
+    assert_sealed(cluster, "host-1", False)
+
+
+def assert_sealed(cluster, main, sealed):
+    (big,) = cluster.module(main, "vm_info")[main]["vms"]
+    assert big["memory"]["sealed"] is sealed
 
 
 @pytest.mark.nightly

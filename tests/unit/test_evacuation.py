@@ -101,7 +101,7 @@ def test_two_vms_are_not_planned_into_the_same_room():
     put(hosts, "one", "host-3", total=GIB)
     put(hosts, "two", "host-3", total=GIB)
     for name in ("host-1", "host-2"):
-        hosts[name]["memory"]["available"] = GIB + requirements.OVERHEAD
+        hosts[name]["memory"]["available"] = GIB + requirements.overhead({"memory": {"total": GIB}})
     assert [request["destination_host"] for request in empty(hosts, "host-3")] == ["host-1", "host-2"]
 
 
@@ -110,7 +110,7 @@ def test_what_can_go_nowhere_is_told_by_host():
     put(hosts, "big", "host-1", total=2 * GIB)
     reasons = refusal(hosts, "host-1")
     assert reasons[0] == ("host-1", "holds VM big or pages of it, which cannot go elsewhere")
-    assert ("host-2", "has 2048MiB of memory free, and all of VM big (2GiB) and QEMU itself want 2112MiB") in reasons
+    assert ("host-2", "has 2048MiB of memory free, and all of VM big (2GiB) and QEMU itself want 2128MiB") in reasons
 
 
 def test_pages_of_a_vm_that_nobody_runs():

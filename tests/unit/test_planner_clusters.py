@@ -18,7 +18,6 @@ from clusters import make_host, put
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-OVERHEAD = 64 * MIB
 LEAST = 64 * MIB
 OPEN = {"vm": "big", "destination_host": None, "sub_hosts": None, "main_memory": None}
 
@@ -62,6 +61,11 @@ def runs(info):
         info["userfaultfd"]["move"] and info["qemu"]["smemv"])  # fmt: skip
 
 
+def overhead(total):
+    """What QEMU itself wants for a VM of that size."""
+    return 64 * MIB + -(-total // PAGE * 32 // PAGE) * PAGE
+
+
 def assert_fits(answer, request, hosts, machine):
     """The plan is what was asked for, and every host has what it is to give."""
     main, limit, total = answer["destination_host"], answer["main_memory"], machine["memory"]["total"]
@@ -78,7 +82,7 @@ def assert_fits(answer, request, hosts, machine):
         assert grown <= hosts[main]["memory"]["available"] or limit == machine["memory"]["limit"]
     else:
         assert runs(hosts[main])
-        assert resident + OVERHEAD <= hosts[main]["memory"]["available"]
+        assert resident + overhead(total) <= hosts[main]["memory"]["available"]
     assert main not in shares
     if limit is None:
         assert not shares
@@ -145,7 +149,7 @@ def everything(request, hosts, total):
         return
     limits = {size * 128 * MIB for size in range(1, total // (128 * MIB))} | {LEAST, total - PAGE}
     free = [info["memory"]["available"] for info in hosts.values() if "memory" in info]
-    limits |= {size - OVERHEAD for size in free} | {size + 256 * MIB for size in free}
+    limits |= {size - overhead(total) for size in free} | {size + 256 * MIB for size in free}
     texts = [format_size(limit) for limit in sorted(limits) if LEAST <= limit < total]
     for main in mains:
         others = [name for name in hosts if name != main]
@@ -234,7 +238,7 @@ def can_be_split(hosts, source, total):
     everywhere = sum(rooms.values())
     for name, info in hosts.items():
         if name != source and runs(info):
-            most = min((info["memory"]["available"] - OVERHEAD) // PAGE * PAGE, total - PAGE)
+            most = min((info["memory"]["available"] - overhead(total)) // PAGE * PAGE, total - PAGE)
             if most >= LEAST and needed(total, most) <= everywhere - rooms.get(name, 0):
                 return True
     return False
