@@ -62,9 +62,8 @@ def run(hosts: Hosts, rounds: int, quick: bool) -> list[dict]:
     for number in range(rounds):
         for load, parameters in loads.items():
             for way in WAYS:
-                stage = Stage(hosts, guests.linux(f"smemv.report=250 {parameters}"), MEMORY)
-                with stage:
-                    rows.append({"load": load, "round": number, **move(stage, way, lambda: stage.accesses())})
+                with Stage(hosts, guests.linux(f"smemv.report=250 {parameters}"), MEMORY) as stage:
+                    rows.append({"load": load, "round": number, **move(stage, way, stage.accesses)})
         if not quick:
             for way in WAYS:
                 with Memcached(hosts, MEMORY) as memcached, memcached.stage as stage:

@@ -16,15 +16,16 @@ from native.experiments.stage import GIB
 from tests.make import BUILD, make
 from tests.unit.clusters import make_host, put
 
-ADDRESSES = (64, 1024, 16384)  # GiB of guest memory, of which PAGES are there
-PAGES = 16  # GiB
+ADDRESSES = (1024, 4096, 16384)  # GiB of guest memory
+# Of which a memserver has one page of so many, strewn: as one of 256 sub-hosts has.
+PART = 256
 SUB_HOSTS = (4, 16, 64, 256)
 
 
 def run(hosts: Hosts, rounds: int, quick: bool) -> list[dict]:
     """A row for each size of the index, and for each cluster."""
     make("native/bench/memserver")
-    rows = [index(size, 1 if quick else PAGES) for size in ADDRESSES]
+    rows = [index(size, size // PART) for size in ADDRESSES]
     return rows + [plan(count) for count in SUB_HOSTS]
 
 
@@ -42,7 +43,7 @@ def index(addresses: int, pages: int) -> dict:
 
 def plan(sub_hosts: int) -> dict:
     """Time to plan a VM that wants all of so many sub-hosts."""
-    hosts = {f"host-{number}": make_host(number, 64 * GIB, 64 * GIB) for number in range(1, sub_hosts + 3)}
+    hosts = {f"host-{number}": make_host(number, 256 * GIB, 64 * GIB) for number in range(1, sub_hosts + 3)}
     total = 64 * GIB * sub_hosts
     put(hosts, "big", "host-1", total=total)
     request = {"vm": "big", "destination_host": None, "sub_hosts": None, "main_memory": None}
