@@ -190,6 +190,9 @@ def _initrd(folder: Path) -> Path:
     sources = [HERE / "init.c", LINUX / "machine.c"]
     subprocess.run(["gcc", *FLAGS, f"-I{LINUX}", "-o", root / "init", *sources], check=True)
     shutil.copy(memcached, root / "memcached")
+    # memcached looks up whom it is to be.
+    (root / "etc").mkdir()
+    (root / "etc/passwd").write_text("root:x:0:0:root:/:/bin/sh\n", encoding="ascii")
     loaded = subprocess.run(["ldd", memcached], check=True, stdout=subprocess.PIPE, text=True).stdout
     for library in re.findall(r"(/\S+) \(", loaded):
         target = root / library.lstrip("/")
