@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-.PHONY: demo test unit bench lint setup clean
+.PHONY: demo test unit bench experiments lint setup clean
 
 demo: ## split a VM over three hosts of a lab on this machine (as root)
 	@demo/run
@@ -12,6 +12,9 @@ unit: ## the tests that need neither root nor hosts
 
 bench: ## benchmarks into build/bench/; ONLY=NAME for one (as root)
 	@tools/bench $(ONLY)
+
+experiments: ## what docs/experiments.md tells, within an hour; QUICK=1 for five minutes of it (as root)
+	@tools/experiments $(if $(QUICK),--quick,--document)
 
 lint: ## what a reviewer should not have to say
 	@tools/lint

@@ -25,18 +25,18 @@ def of(lab: str, host: str) -> UnitCgroup | LegacyCgroup:
     """Return the cgroup of a host, whether it exists yet or not."""
     if Path("/run/systemd/system").exists():
         return UnitCgroup(lab, host)
-    if not any(mount.kind == "cgroup" for mount in _mounts()):
+    if not any(mount.kind == "cgroup" for mount in mounts()):
         raise LabError("the lab needs systemd, or cgroup v1 controllers, on this machine")
     return LegacyCgroup(lab, host)
 
 
 def join(pid: int) -> None:
     """Move this process to the cgroups of another, so that what it uses counts there."""
-    mounts = {mount.controllers: mount.path for mount in _mounts()}
+    paths = {mount.controllers: mount.path for mount in mounts()}
     for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
-        if controllers in mounts:
-            _write(mounts[controllers] / path.lstrip("/") / "cgroup.procs", os.getpid())
+        if controllers in paths:
+            write(paths[controllers] / path.lstrip("/") / "cgroup.procs", os.getpid())
 
 
 class UnitCgroup:
@@ -101,10 +101,10 @@ class LegacyCgroup:
 
     def start(self, argv: list[str], environment: dict[str, str], memory: int, log: Path) -> None:
         """Run argv in the cgroup, with at most `memory` bytes and no swap, again after each reboot."""
-        for mount in _mounts():
+        for mount in mounts():
             _make(mount, self.path)
         self.set_memory(memory)
-        enter = "".join(f"echo $$ > {mount.path / self.path}/cgroup.procs && " for mount in _mounts())
+        enter = "".join(f"echo $$ > {mount.path / self.path}/cgroup.procs && " for mount in mounts())
         again = f'while "$@"; [ $? -eq {REBOOT} ]; do :; done'
         with open(log, "ab") as output:
             loop = subprocess.Popen(
@@ -127,7 +127,7 @@ class LegacyCgroup:
         if memory > int((group / limits[0]).read_text()):
             limits.reverse()
         for limit in limits:
-            _write(group / limit, memory)
+            write(group / limit, memory)
 
     def pids(self) -> list[int]:
         """Return every process of the host, as the machine numbers them."""
@@ -144,7 +144,7 @@ class LegacyCgroup:
     def remove(self) -> None:
         """End every process and leave no trace of the cgroup."""
         self.kill()
-        for mount in _mounts():
+        for mount in mounts():
             group = mount.path / self.path
             for folder, _, _ in os.walk(group, topdown=False):
                 os.rmdir(folder)
@@ -153,10 +153,10 @@ class LegacyCgroup:
                     parent.rmdir()
 
     def _memory(self) -> Path:
-        return next(mount.path for mount in _mounts() if mount.controllers == "memory") / self.path
+        return next(mount.path for mount in mounts() if mount.controllers == "memory") / self.path
 
 
-class _Mount:
+class Mount:
     """A cgroup hierarchy: where it is mounted and what it controls, in the words of /proc/PID/cgroup."""
 
     def __init__(self, line: str) -> None:
@@ -168,12 +168,13 @@ class _Mount:
         self.controllers = ",".join(words) if self.kind == "cgroup" else ""
 
 
-def _mounts() -> list[_Mount]:
+def mounts() -> list[Mount]:
+    """Return every cgroup hierarchy of this machine."""
     lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    return [_Mount(line) for line in lines if line.partition(" - ")[2].startswith("cgroup")]
+    return [Mount(line) for line in lines if line.partition(" - ")[2].startswith("cgroup")]
 
 
-def _make(mount: _Mount, path: Path) -> None:
+def _make(mount: Mount, path: Path) -> None:
     group = mount.path
     for part in path.parts:
         parent, group = group, group / part
@@ -181,10 +182,10 @@ def _make(mount: _Mount, path: Path) -> None:
         # A new cpuset has no processor and no memory node, and takes no process until it has.
         for name in ("cpuset.cpus", "cpuset.mems"):
             if mount.kind == "cgroup" and (group / name).exists():
-                _write(group / name, (parent / name).read_text().strip())
+                write(group / name, (parent / name).read_text().strip())
         # All labs together would weigh as much as one process of the machine: too little for an sshd to answer in time.
         if parent == mount.path and (group / "cpu.shares").exists():
-            _write(group / "cpu.shares", CPU_SHARES)
+            write(group / "cpu.shares", CPU_SHARES)
 
 
 def _pids(group: Path) -> list[int]:
@@ -195,7 +196,8 @@ def _pids(group: Path) -> list[int]:
     return pids
 
 
-def _write(path: Path, value: int | str) -> None:
+def write(path: Path, value: int | str) -> None:
+    """Write a setting; LabError says which one was not taken, and why."""
     try:
         path.write_text(str(value))
     except OSError as error:

@@ -212,12 +212,14 @@ def start(
     incoming: bool = False,
     devices: Sequence[str] = (),
     prefix: Sequence[str] = (),
+    descriptors: Sequence[int] = (),
     timeout: float = 60,
 ) -> Vm:
     """Start a VM with its files (console, stderr, qmp.sock) in folder, whose path is short enough for a socket.
 
-    memory is what -m takes; accel tcg or kvm; devices are further options of QEMU, prefix a command to run it by. A VM
-    with incoming=True waits for listen(). timeout is for the QMP socket and each answer, in seconds.
+    memory is what -m takes; accel tcg or kvm; devices are further options of QEMU, prefix a command to run it by,
+    descriptors what it inherits. A VM with incoming=True waits for listen(). timeout is for the QMP socket and each
+    answer, in seconds.
     """
     folder.mkdir(parents=True, exist_ok=True)
     command = [*prefix, str(binary), "-nodefaults", "-no-user-config", "-display", "none", "-machine", MACHINE]
@@ -225,7 +227,9 @@ def start(
     command += ["-serial", f"file:{folder}/console", "-qmp", f"unix:{folder}/qmp.sock,server=on,wait=off"]
     command += [*devices, *(["-incoming", "defer"] if incoming else [])]
     with open(folder / "stderr", "wb") as stderr:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr, pass_fds=descriptors
+        )
     try:
         return Vm(folder, process, timeout)
     except BaseException:

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""docs/experiments.md: what was found, beside what was aimed at, with plots."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+import pygal
+from pygal.style import CleanStyle
+
+from native.experiments import figure3
+
+HERE = Path(__file__).resolve().parent
+DOCS = HERE.parents[1] / "docs"
+PLOTS = DOCS / "experiments"
+ENOUGH, SWAP, SLOW, SPLIT = (way.name for way in figure3.WAYS)
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A ratio of two medians, and what it should be."""
+
+    what: str
+    value: float
+    goal: str
+    holds: bool
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.value:.2f}; goal {self.goal} {'holds' if self.holds else 'MISSED'}"
+
+
+def median(rows: list[dict], key: str, **where: object) -> float | None:
+    """Of the rows that have these values; None where there are none."""
+    values = [row[key] for row in rows if all(row.get(name) == value for name, value in where.items())]
+    return statistics.median(values) if values else None
+
+
+def goals(found: dict) -> Iterator[Goal]:
+    """Those that the parts that were run can tell of."""
+
+    def ratio(what: str, value: float | None, against: float | None, most: float | None, least: float = 0):
+        if value and against:
+            goal = f"<= {most}" if most else f">= {least}"
+            yield Goal(what, value / against, goal, value / against <= most if most else value / against >= least)
+
+    if "figure3" in found:
+        rows = found["figure3"]["rows"]
+        for load in dict.fromkeys(row["load"] for row in rows):
+            took = {way.name: median(rows, "total_time_ms", load=load, way=way.name) for way in figure3.WAYS}
+            down = {way.name: median(rows, "downtime_ms", load=load, way=way.name) for way in figure3.WAYS}
+            after = {way.name: median(rows, "rate_after", load=load, way=way.name) for way in figure3.WAYS}
+            yield from ratio(f"split migration against one-to-one with enough memory, {load}",
+                             took[SPLIT], took[ENOUGH], 0.9)  # fmt: skip
+            yield from ratio(f"swap on an ordinary disk against split migration, {load}",
+                             took[SLOW], took[SPLIT], None, 1.5)  # fmt: skip
+            yield from ratio(f"downtime against one-to-one, {load}", down[SPLIT], down[ENOUGH], 1.1)
+            yield from ratio(f"the guest's work after it against one-to-one with enough memory, {load}",
+                             after[SPLIT], after[ENOUGH], None, 0.9)  # fmt: skip
+        idle, busy = (median(rows, "total_time_ms", load=load, way=SPLIT) for load in list(figure3.LOADS))
+        yield from ratio("split migration under load against idle", busy, idle, 1.1)
+    if "scaling" in found:
+        rows = found["scaling"]["rows"]
+        for size in sorted({row["memory_gib"] for row in rows}):
+            one, three = (
+                median(rows, "total_time_ms", memory_gib=size, sub_hosts=count, rate_mbit_s=1000) for count in (0, 2)
+            )
+            yield from ratio(
+                f"one-to-one against split over three links of 1 Gbit/s, {size} GiB", one, three, None, 2.7
+            )
+            ideal = median(rows, "ideal_ms", memory_gib=size, sub_hosts=2, rate_mbit_s=1000)
+            yield from ratio(
+                f"split over three links of 1 Gbit/s against the links' sum, {size} GiB", three, ideal, 1.2
+            )
+
+
+def write(found: dict) -> None:
+    """The page and its plots."""
+    PLOTS.mkdir(parents=True, exist_ok=True)
+    plots = {name: draw(found[name]["rows"]) for name, draw in DRAWN.items() if name in found}
+    for name, charts in plots.items():
+        for title, chart in charts.items():
+            path = PLOTS / f"{_file_name(name, title)}.svg"
+            path.write_bytes(chart.render())
+    templates = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE), trim_blocks=True, lstrip_blocks=True,
+                                   keep_trailing_newline=True, undefined=jinja2.StrictUndefined)  # fmt: skip
+    page = templates.get_template("experiments.md.j2").render(
+        found=found,
+        goals=list(goals(found)),
+        median=median,
+        plots={name: {title: f"experiments/{_file_name(name, title)}.svg" for title in charts}
+               for name, charts in plots.items()},
+    )  # fmt: skip
+    (DOCS / "experiments.md").write_text(page, encoding="utf-8")
+
+
+def _file_name(part: str, title: str) -> str:
+    return "-".join([part, *"".join(c if c.isalnum() else " " for c in title).split()]).lower()
+
+
+def _chart(kind: type, title: str, unit: str, **settings: object):
+    return kind(title=title, y_title=unit, style=CleanStyle, js=[], disable_xml_declaration=True, width=900, height=420,
+                legend_at_bottom=True, **settings)  # fmt: skip
+
+
+def _figure3(rows: list[dict]) -> dict:
+    loads = list(dict.fromkeys(row["load"] for row in rows))
+    bars = _chart(pygal.Bar, "Time of a migration of 2 GB to a destination with 1 GB free", "s", x_labels=loads)
+    for way in figure3.WAYS:
+        bars.add(way.name, [(median(rows, "total_time_ms", load=load, way=way.name) or 0) / 1000 for load in loads])
+    charts = {"time": bars}
+    for load in loads[1:]:
+        lines = _chart(pygal.XY, f"The guest's work each second, {load}", "1/s", x_title="s since the migration began",
+                       dots_size=1)  # fmt: skip
+        for way in figure3.WAYS:
+            (first, *_) = [row for row in rows if (row["load"], row["way"]) == (load, way.name)]
+            lines.add(way.name, [(second - first["began_at_second"], rate)
+                                 for second, rate in enumerate(first["by_second"])])  # fmt: skip
+        charts[f"by second {load}"] = lines
+    return charts
+
+
+def _scaling(rows: list[dict]) -> dict:
+    counts = sorted({row["sub_hosts"] for row in rows if row["rate_mbit_s"]})
+    size = max(row["memory_gib"] for row in rows if row["rate_mbit_s"])
+    bars = _chart(pygal.Bar, f"{size} GiB over links of 1 Gbit/s, by sub-hosts (0: one-to-one)", "s", x_labels=counts)
+    for name, key in (("took", "total_time_ms"), ("all destinations' links together", "ideal_ms")):
+        bars.add(name, [median(rows, key, sub_hosts=count, memory_gib=size, rate_mbit_s=1000) / 1000
+                        for count in counts])  # fmt: skip
+    return {"sub hosts": bars}
+
+
+def _local_share(rows: list[dict]) -> dict:
+    charts = {}
+    shares = sorted({row["local"] for row in rows}, reverse=True)
+    for pattern in dict.fromkeys(row["pattern"] for row in rows):
+        lines = _chart(pygal.Line, f"The guest's speed, {pattern}", "of whole", x_title="local memory",
+                       x_labels=[f"{share:.0%}" for share in shares])  # fmt: skip
+        whole = median(rows, "whole", pattern=pattern)
+        for system in dict.fromkeys(row["system"] for row in rows):
+            lines.add(system, [(median(rows, "rate", pattern=pattern, system=system, local=share) or 0) / whole
+                               for share in shares])  # fmt: skip
+        charts[pattern.partition(":")[0]] = lines
+    return charts
+
+
+DRAWN: dict[str, Callable[[list[dict]], dict]] = {
+    "figure3": _figure3,
+    "scaling": _scaling,
+    "local_share": _local_share,
+}

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The paper's Figure 3: a VM of 2 GB to a destination with 1 GB free, by swap there and by a sub-host.
+
+Beside it the ideal: one-to-one to a destination with enough memory. Idle, with a guest that rewrites random pages, and
+with memcached in the guest under load from outside.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from native.bench.hosts import Hosts
+from native.experiments.limited import Limited, swap
+from native.experiments.memcached.guest import Memcached
+from native.experiments.stage import GIB, Stage
+from native.experiments.throughput import Throughput
+from tests.qemu import guests
+from tests.qemu.split import MIB
+from tests.qemu.vm import Vm
+
+MEMORY = 2 * GIB
+FREE = 1 * GIB
+SWAP = 4 * GIB
+# QEMU itself, beside the guest's memory.
+OVERHEAD = 96 * MIB
+# What an ordinary hard disk moves at best, in bytes a second.
+ORDINARY_DISK = 100 * MIB
+BEFORE = 10  # seconds
+AFTER = 20
+
+
+@dataclass(frozen=True)
+class Way:
+    """How the VM gets there; limited is whether the destination has FREE memory only."""
+
+    name: str
+    stock: bool = True
+    limited: bool = True
+    disk_rate: int = 0
+    compressed: bool = False
+
+
+WAYS = (
+    Way("one-to-one, enough memory", limited=False),
+    Way("one-to-one onto swap"),
+    Way("one-to-one onto swap on an ordinary disk", disk_rate=ORDINARY_DISK),
+    Way("split migration, one sub-host", stock=False),
+)
+LOADS = {
+    "idle": "smemv.fill=1536M smemv.rate=10",
+    "rewriting random pages": "smemv.fill=1536M smemv.rate=10000 smemv.writes=50",
+}
+
+
+def run(hosts: Hosts, rounds: int, quick: bool) -> list[dict]:
+    """A row for each way and load and round: ms, ms of downtime, and the guest's work a second."""
+    loads = dict(list(LOADS.items())[1:] if quick else LOADS)
+    rows = []
+    for number in range(rounds):
+        for load, parameters in loads.items():
+            for way in WAYS:
+                with Stage(hosts, guests.linux(f"smemv.report=250 {parameters}"), MEMORY) as stage:
+                    rows.append({"load": load, "round": number, **move(stage, way, stage.accesses)})
+        if not quick:
+            for way in WAYS:
+                with Memcached(hosts, MEMORY) as memcached, memcached.stage as stage:
+                    row = move(stage, way, memcached.served, memcached.begin)
+                    rows.append({"load": "memcached", "round": number, **row})
+    return rows
+
+
+def move(stage: Stage, way: Way, count: Callable[[], int], begin: Callable[[Vm], None] | None = None) -> dict:
+    """Move the VM of a stage once; what the guest did meanwhile is told by a count that grows."""
+    source = stage.start_running(0, stock=way.stock) if begin is None else stage.start(0, stock=way.stock)
+    if begin:
+        begin(source)
+    with destination(way) as prefix, Throughput(count) as throughput:
+        target = stage.start(1, stock=way.stock, incoming=True, prefix=prefix)
+        time.sleep(BEFORE)
+        if not way.stock:
+            stage.aim(source, FREE, [2])
+        moved = stage.move(source, target, 1)
+        time.sleep(AFTER + 1)
+        if begin is None:
+            stage.check(target)
+        row = {
+            "way": way.name,
+            "total_time_ms": moved.total_time,
+            "downtime_ms": moved.downtime,
+            "rate_before": throughput.rate(moved.began - BEFORE + 1, moved.began),
+            "rate_during": throughput.rate(moved.began, moved.ended),
+            "rate_after": throughput.rate(moved.ended, moved.ended + AFTER),
+            "by_second": throughput.by_second(moved.began - BEFORE + 1, moved.ended + AFTER),
+            "began_at_second": BEFORE - 1,
+        }
+        # Its memory is not to be read back from swap before its cgroup goes.
+        target.stop()
+    print(f"  {stage.guest.append[-60:]!r}: {way.name}: {moved.total_time:.0f} ms, down {moved.downtime:.0f} ms")
+    return row
+
+
+@contextlib.contextmanager
+def destination(way: Way) -> Iterator[tuple[str, ...]]:
+    """A command to run the destination by."""
+    if not way.limited:
+        yield ()
+        return
+    with swap(SWAP, way.compressed), Limited(FREE + OVERHEAD, way.disk_rate) as limited:
+        yield limited.prefix

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A host that is short of memory and has swap: a cgroup for one program, and somewhere to swap to."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from lab import cgroup
+
+CACHE = Path(os.environ.get("SMEMV_CACHE") or "/var/cache/smemv")
+ZRAM = Path("/sys/class/zram-control")
+
+
+class Limited:
+    """A cgroup with so many bytes of memory, swap not counted, and disk traffic of so many bytes a second (0: any).
+
+    A context manager; the programs in it are to have ended when it does.
+    """
+
+    def __init__(self, memory: int, disk_rate: int = 0) -> None:
+        self._memory = memory
+        self._disk_rate = disk_rate
+        self._name = f"smemv-experiment-{os.getpid()}"
+        self._groups: list[Path] = []
+
+    def __enter__(self) -> Limited:
+        if Path("/run/systemd/system").exists():
+            return self
+        paths = {mount.controllers: mount.path / self._name for mount in cgroup.mounts()}
+        self._groups = [paths["memory"], paths["blkio"]]
+        for group in self._groups:
+            group.mkdir()
+        cgroup.write(paths["memory"] / "memory.limit_in_bytes", self._memory)
+        if self._disk_rate:
+            for way in ("read", "write"):
+                limit = f"{_device()} {self._disk_rate}"
+                cgroup.write(paths["blkio"] / f"blkio.throttle.{way}_bps_device", limit)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for group in self._groups:
+            # The kernel counts a process that has ended a little longer.
+            deadline = time.monotonic() + 10
+            while group.exists() and time.monotonic() < deadline:
+                with contextlib.suppress(OSError):
+                    group.rmdir()
+                time.sleep(0.05)
+
+    @property
+    def prefix(self) -> tuple[str, ...]:
+        """A command to run the program by."""
+        if self._groups:
+            enter = "".join(f"echo $$ > {group}/cgroup.procs && " for group in self._groups)
+            return ("sh", "-c", enter + 'exec "$@"', "sh")
+        settings = {"MemoryMax": self._memory}
+        if self._disk_rate:
+            settings |= {f"IO{way}BandwidthMax": f"/ {self._disk_rate}" for way in ("Read", "Write")}
+        properties = [f"--property={key}={value}" for key, value in settings.items()]
+        return ("systemd-run", "--scope", "--quiet", "--collect", f"--unit={self._name}", *properties, "--")
+
+
+@contextlib.contextmanager
+def swap(size: int, compressed: bool = False) -> Iterator[None]:
+    """Swap of so many bytes for this machine: a file on its disk, or compressed memory (zram)."""
+    with _zram(size) if compressed else _file(size) as device:
+        subprocess.run(["mkswap", device], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.run(["swapon", device], check=True)
+        try:
+            yield
+        finally:
+            subprocess.run(["swapoff", device], check=True)
+
+
+@contextlib.contextmanager
+def _file(size: int) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir=CACHE, prefix="swap-") as folder:
+        path = Path(folder, "swap")
+        subprocess.run(["fallocate", "--length", str(size), path], check=True)
+        path.chmod(0o600)
+        yield path
+
+
+@contextlib.contextmanager
+def _zram(size: int) -> Iterator[Path]:
+    number = (ZRAM / "hot_add").read_text(encoding="ascii").strip()
+    try:
+        Path(f"/sys/block/zram{number}/disksize").write_text(str(size), encoding="ascii")
+        yield Path(f"/dev/zram{number}")
+    finally:
+        (ZRAM / "hot_remove").write_text(number, encoding="ascii")
+
+
+def _device() -> str:
+    """MAJOR:MINOR of the disk that the swap file is on."""
+    number = os.stat(CACHE).st_dev
+    return f"{os.major(number)}:{os.minor(number)}"

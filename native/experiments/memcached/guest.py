@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A guest that is a memcached, on the network of a lab, and a load from outside that checks what it gets."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import random
+import re
+import shutil
+import socket
+import struct
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pymemcache.client.base import Client
+from pymemcache.exceptions import MemcacheError
+
+from lab import labs
+from lab.network import BRIDGE
+from native.bench.hosts import Hosts
+from native.experiments.stage import Stage
+from tests.qemu import guests
+from tests.qemu.split import MIB
+from tests.qemu.vm import Vm
+
+HERE = Path(__file__).resolve().parent
+LINUX = guests.BUILD.parent / "linux"
+FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-static")
+ITEM = 4000  # bytes of a value: an item with its key and header is about a page
+STORED = 1200 * MIB
+CLIENTS = 4
+GETS = 0.9  # of the requests; the rest are sets
+MAC = "02:00:00:aa:00:01"
+TUN = "/dev/net/tun"
+TUNSETIFF = 0x400454CA
+IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
+CLONE_NEWNET = 0x40000000
+
+
+class Memcached:
+    """A Stage whose VM is a memcached, and the clients that load it; a context manager."""
+
+    def __init__(self, hosts: Hosts, memory: int) -> None:
+        self._network = _Network(hosts)
+        number = labs.Lab.load(hosts.lab).number
+        self._address = f"198.18.{number}.200"
+        self._stack = contextlib.ExitStack()
+        self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="smemv-")))
+        initrd = _initrd(self._folder)
+        append = f"console=ttyS0 quiet no_timer_check smemv.address={self._address} smemv.memory={memory // MIB}"
+        guest = guests.Guest(guests.folder() / "bzImage", initrd, append)
+        self.stage = Stage(hosts, guest, memory, devices=self._network.card)
+        self._served = [0] * CLIENTS
+        self._wrong = 0
+        self._end = threading.Event()
+        self._sockets: list[socket.socket] = []
+        self._clients = [threading.Thread(target=self._load, args=(number,), daemon=True) for number in range(CLIENTS)]
+
+    def __enter__(self) -> Memcached:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._end.set()
+        # The guest is gone by now, and would never answer.
+        for each in self._sockets:
+            each.shutdown(socket.SHUT_RDWR)
+        for client in self._clients:
+            if client.is_alive():
+                client.join()
+        self._network.close()
+        self._stack.close()
+        if self._wrong and not any(exception):
+            raise RuntimeError(f"memcached gave {self._wrong} wrong values")
+
+    def begin(self, vm: Vm) -> None:
+        """Wait until it serves, fill it, and begin to load it."""
+        deadline = time.monotonic() + 120
+        while not any("memcached at" in line for line in vm.console_lines()):
+            vm.check_alive()
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the guest does not come up: {vm.console_lines()[-5:]}")
+            time.sleep(0.2)
+        with self._network.entered():
+            client = self._client()
+        for first in range(0, STORED // ITEM, 64):
+            client.set_many({_key(item): _value(item, 0) for item in range(first, first + 64)}, noreply=True)
+        client.get(_key(0))
+        for thread in self._clients:
+            thread.start()
+
+    def served(self) -> int:
+        """Requests that were answered so far."""
+        return sum(self._served)
+
+    def _client(self) -> Client:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                client = Client((self._address, 11211), connect_timeout=5, no_delay=True)
+                client.get("none")
+                self._sockets.append(client.sock)
+                return client
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
+
+    def _load(self, number: int) -> None:
+        chance = random.Random(number)
+        with self._network.entered():
+            client = self._client()
+        while not self._end.is_set():
+            item = chance.randrange(STORED // ITEM // CLIENTS) * CLIENTS + number
+            try:
+                if chance.random() < GETS:
+                    found = client.get(_key(item))
+                    # One that memcached had no room for is missing, which is not wrong.
+                    self._wrong += found is not None and found[:-8] != _value(item, 0)[:-8]
+                else:
+                    client.set(_key(item), _value(item, chance.getrandbits(32)), noreply=False)
+            except (OSError, MemcacheError):
+                if self._end.is_set():
+                    return
+                raise
+            self._served[number] += 1
+
+
+class _Network:
+    """Cards for VMs on the bridge of a lab, and the bridge's namespace for clients."""
+
+    def __init__(self, hosts: Hosts) -> None:
+        self._namespace = os.open(f"/run/netns/{hosts.bridge}", os.O_RDONLY | os.O_CLOEXEC)
+        self._bridge = hosts.bridge
+        self._taps: list[int] = []
+
+    def close(self) -> None:
+        for descriptor in [*self._taps, self._namespace]:
+            os.close(descriptor)
+
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[None]:
+        """Be in the bridge's namespace, with this thread only, to make a socket: it stays there."""
+        libc = ctypes.CDLL(None, use_errno=True)
+        own = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _check(libc.setns(self._namespace, CLONE_NEWNET))
+            yield
+        finally:
+            _check(libc.setns(own, CLONE_NEWNET))
+            os.close(own)
+
+    def card(self) -> tuple[Sequence[str], Sequence[int]]:
+        """A VM's card on the bridge: its options and descriptors. Each time another one, with the same address."""
+        name = f"tap{len(self._taps)}"
+        with self.entered():
+            tap = os.open(TUN, os.O_RDWR)
+            fcntl.ioctl(tap, TUNSETIFF, struct.pack("16sH14x", name.encode(), IFF_TAP | IFF_NO_PI | IFF_VNET_HDR))
+        self._taps.append(tap)
+        for settings in (["master", BRIDGE], ["up"]):
+            subprocess.run(["ip", "-netns", self._bridge, "link", "set", name, *settings], check=True)
+        device = f"virtio-net-pci,netdev=net0,romfile=,mac={MAC}"
+        return ["-netdev", f"tap,id=net0,fd={tap}", "-device", device], [tap]
+
+
+def _check(status: int) -> None:
+    if status:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def _key(item: int) -> str:
+    return f"item-{item}"
+
+
+def _value(item: int, version: int) -> bytes:
+    """What an item holds: the version is in the last eight bytes."""
+    return (f"{item:016x}".encode() * (ITEM // 16))[: ITEM - 8] + f"{version:08x}".encode()
+
+
+def _initrd(folder: Path) -> Path:
+    """The test guest's initrd with another init and Debian's memcached over it: the kernel unpacks all it finds."""
+    root, memcached = folder / "root", shutil.which("memcached")
+    root.mkdir()
+    sources = [HERE / "init.c", LINUX / "machine.c"]
+    subprocess.run(["gcc", *FLAGS, f"-I{LINUX}", "-o", root / "init", *sources], check=True)
+    shutil.copy(memcached, root / "memcached")
+    # memcached looks up whom it is to be.
+    (root / "etc").mkdir()
+    (root / "etc/passwd").write_text("root:x:0:0:root:/:/bin/sh\n", encoding="ascii")
+    loaded = subprocess.run(["ldd", memcached], check=True, stdout=subprocess.PIPE, text=True).stdout
+    for library in re.findall(r"(/\S+) \(", loaded):
+        target = root / library.lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(library, target)
+    names = "\n".join(sorted(str(path.relative_to(root)) for path in root.rglob("*"))).encode()
+    archive = subprocess.run(["cpio", "--create", "--quiet", "--format=newc", "--owner=0:0"], input=names, cwd=root,
+                             check=True, stdout=subprocess.PIPE).stdout  # fmt: skip
+    initrd = folder / "initrd"
+    initrd.write_bytes((guests.folder() / "initrd").read_bytes() + archive)
+    return initrd

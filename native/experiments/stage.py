@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One VM, where it may go, and what a move of it costs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from native.bench.hosts import Hosts
+from tests.qemu import binaries
+from tests.qemu.guests import Guest
+from tests.qemu.memserver import Memserver
+from tests.qemu.split import MIB, shares, where
+from tests.qemu.vm import Vm, start
+
+GIB = 1 << 30
+TIMEOUT = 900  # seconds
+POLL = 0.02
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Move:
+    """What one move took."""
+
+    total_time: float  # ms, until nothing is left to be moved
+    downtime: float  # ms
+    began: float  # time.monotonic()
+    ended: float
+    processor: dict[str, float]  # seconds of each program
+    bytes_of_links: list[int]  # of each host, both ways, by the kernel's count
+
+
+@dataclass
+class Stage:
+    """A VM on the hosts of a lab, by its guest and size; a context manager that ends all of it.
+
+    options are further ones of the memservers; devices gives further ones of the VM, and the descriptors that they
+    name, each time it is started.
+    """
+
+    hosts: Hosts
+    guest: Guest
+    memory: int
+    options: Sequence[str] = ("--plain",)
+    devices: Callable[[], tuple[Sequence[str], Sequence[int]]] = lambda: ((), ())
+    _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+    def __enter__(self) -> Stage:
+        self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="smemv-")))
+        self.vms: list[Vm] = []
+        self.memservers: dict[int, Memserver] = {}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        # What programs said on their way is of no interest where nothing failed.
+        with contextlib.redirect_stdout(sys.stderr if any(exception) else open(os.devnull, "w", encoding="utf-8")):
+            self._stack.close()
+
+    def start(self, host: int, *, stock: bool, incoming: bool = False, prefix: Sequence[str] = ()) -> Vm:
+        """A VM on a host."""
+        binary = binaries.qemu_build(*(["--stock"] if stock else [])) / "qemu-system-x86_64"
+        devices, descriptors = self.devices()
+        vm = start(
+            binary,
+            self._folder / f"vm{len(self.vms)}",
+            self.guest,
+            memory=f"{self.memory // MIB}M",
+            incoming=incoming,
+            devices=devices,
+            descriptors=descriptors,
+            prefix=(*self.hosts.hosts[host].prefix, *prefix),
+        )
+        self.vms.append(self._stack.enter_context(vm))
+        return vm
+
+    def start_running(self, host: int, *, stock: bool) -> Vm:
+        """A VM whose guest has filled its memory."""
+        vm = self.start(host, stock=stock)
+        vm.wait_for_guest(lambda status: status["phase"] == "run" and status["accesses"] > 0, timeout=TIMEOUT)
+        return vm
+
+    def serve(self, host: int) -> Memserver:
+        """The memserver of a host."""
+        if host not in self.memservers:
+            place = self.hosts.hosts[host]
+            server = Memserver(binaries.memserver(), self._folder / f"sub-{host}", 2 * self.memory,
+                               options=self.options, address=place.address, prefix=place.prefix)  # fmt: skip
+            self.memservers[host] = self._stack.enter_context(server)
+        return self.memservers[host]
+
+    def aim(self, vm: Vm, limit: int, sub_hosts: Sequence[int], **options: object) -> None:
+        """Make the VM's next migration one to a main host with that limit, and to these sub-hosts."""
+        servers = [self.serve(host) for host in sub_hosts]
+        each = shares(self.memory, limit, len(servers) or 1)
+        aims = [server.sub_host(share) for server, share in zip(servers, each)]
+        vm.qmp("smemv-set-target", name="experiment", main_limit=limit, sub_hosts=aims, **options)
+
+    def move(self, source: Vm, destination: Vm, host: int) -> Move:
+        """Migrate, and wait until nothing is left to be moved; the source ends."""
+        programs = {"source": source.process.pid, "destination": destination.process.pid}
+        programs |= {f"memserver {number}": server.process.pid for number, server in self.memservers.items()}
+        before, links = {name: processor(pid) for name, pid in programs.items()}, self._links()
+        for vm in (source, destination):
+            vm.set_capabilities("return-path")
+        began = time.monotonic()
+        state = source.migrate_to(destination, timeout=TIMEOUT, address=self.hosts.hosts[host].address)
+        migrated = time.monotonic()
+        while self.memservers and where(destination)["rebalancing"]:
+            time.sleep(POLL)
+        ended = time.monotonic()
+        rest = (ended - migrated) * 1000 if self.memservers else 0
+        spent = {name: processor(pid) - before[name] for name, pid in programs.items()}
+        links = [now - then for now, then in zip(self._links(), links)]
+        source.stop()
+        return Move(state["total-time"] + rest, state["downtime"], began, ended, spent, links)
+
+    def accesses(self) -> int:
+        """What the guest has got done so far, wherever it is."""
+        return max(((vm.guest_status() or {}).get("accesses", 0) for vm in self.vms), default=0)
+
+    def check(self, vm: Vm) -> None:
+        """Fail if the guest has ever seen a wrong page."""
+        if vm.run_guest(1)["wrong"]:
+            raise RuntimeError(f"the guest found wrong pages: {vm.wrong_lines()[:3]}")
+
+    def _links(self) -> list[int]:
+        return [_bytes_of_link(host.namespace) for host in self.hosts.hosts]
+
+
+def processor(pid: int) -> float:
+    """Seconds that a program has used a processor for so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def resident(pid: int) -> int:
+    """Bytes of a program that are in memory."""
+    (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS:")]
+    return int(line.split()[1]) * 1024
+
+
+def _bytes_of_link(namespace: str) -> int:
+    """Through the one card of a namespace, both ways."""
+    done = subprocess.run(["ip", "-netns", namespace, "-s", "-j", "link", "show", "eth0"], check=True,
+                          stdout=subprocess.PIPE)  # fmt: skip
+    (card,) = json.loads(done.stdout)
+    return sum(card["stats64"][way]["bytes"] for way in ("rx", "tx"))
