@@ -10,11 +10,13 @@ from ansible_collections.smemv.kvm.plugins.module_utils.errors import (
     HostError,
     QmpCommandError,
     RelocationFailed,
+    RelocationStalled,
     RelocationTimeout,
 )
 from ansible_collections.smemv.kvm.plugins.module_utils.relocation import (
     Relocation,
     describe_failure,
+    describe_stall,
     figures,
     same_target,
 )
@@ -24,7 +26,7 @@ _SPLIT_BEFORE = {"split_migrate": False, "remigrate": True, "consolidate": None}
 _INSTEAD = {True: "it is whole: split_migrate is for that", False: "it is split already: remigrate is for that"}
 
 
-def move(vms, operation, name, target, waiting, check):
+def move(vms, operation, name, target, waiting, check, warn):
     """Bring the VM to its target.
 
     :param vms: a VmHost.
@@ -32,6 +34,7 @@ def move(vms, operation, name, target, waiting, check):
     :param target: as for Relocation.start(), with destination_host.
     :param waiting: (timeout, interval) in seconds, or None not to wait.
     :param check: only say what would be done.
+    :param warn: (sentence) -> None, as AnsibleModule.warn.
     :returns: what the modules of these names return.
     """
     if vms.config(name) is None:
@@ -66,13 +69,33 @@ def move(vms, operation, name, target, waiting, check):
     if waiting is None:
         return dict(result, status=relocation.observe()["migration"].get("status"))
     try:
-        last = relocation.wait(*waiting)
+        last = relocation.wait(*waiting, _at_stall(target["on_stall"], warn))
     except RelocationTimeout:
         raise
+    except RelocationStalled as error:
+        last = relocation.cancel()
+        # It may have got through just then.
+        if last["progress"] != "completed":
+            vms.forget_relocation(name)
+            raise RelocationFailed(describe_stall(name, last["progress"], str(error))) from error
     except RelocationFailed:
         vms.forget_relocation(name)
         raise
     return dict(result, sub_hosts=last["memory"]["sub_hosts"], **figures(last))
+
+
+def _at_stall(on_stall, warn):
+    """What a wait does at each look at which the migration stalls: end, or say so once."""
+    said = []
+
+    def stalled(sentence):
+        if on_stall == "fail":
+            raise RelocationStalled(sentence)
+        if not said:
+            said.append(sentence)
+            warn(sentence)
+
+    return stalled
 
 
 def _refuse_state(operation, name, memory):
