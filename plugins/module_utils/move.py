@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import os
+
 from ansible_collections.smemv.kvm.plugins.module_utils import placement
 from ansible_collections.smemv.kvm.plugins.module_utils.errors import (
     HostError,
@@ -53,14 +55,17 @@ def move(vms, operation, name, target, waiting, check, warn):
             action = "migrate"
             _refuse_state(operation, name, last["memory"])
             _refuse_plain_key(name, last["memory"], target)
+        before = {"main_host": os.uname().nodename, **placement.current(last["memory"])}
+        after = {
+            "main_host": target["destination_host"],
+            **placement.wanted(target["main_memory"], target["sub_hosts"]),
+        }
         result = {
             "changed": action is not None,
             "actions": [action] if action else [],
             "destination_host": target["destination_host"],
-            "diff": {
-                "before": placement.current(last["memory"]),
-                "after": placement.wanted(target["main_memory"], target["sub_hosts"]),
-            },
+            # A VM that has left does not say any more where its memory is.
+            "diff": {"before": before if action else after, "after": after},
         }
         if check:
             return result

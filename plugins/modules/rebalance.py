@@ -89,9 +89,26 @@ actions:
   type: list
   elements: str
   sample: [rebalance]
+diff:
+  description:
+    - The placement before and after, each with C(main_memory), bytes of guest memory that may be resident on the main
+      host, none for all of it, and C(sub_hosts), the bytes reserved on each by its name.
+  returned: always
+  type: dict
+  contains:
+    before:
+      description: Where the memory was.
+      type: dict
+    after:
+      description: Where it is now, or is to be.
+      type: dict
 memory:
   description: Where the VM's pages are, in bytes, as QMP's C(query-smemv) tells it.
   returned: except in check mode
+  type: dict
+last:
+  description: The last look at its memory; none where QEMU never answered.
+  returned: where O(timeout) has passed
   type: dict
 """
 

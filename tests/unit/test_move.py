@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import os
 import threading
 
 import pytest
@@ -99,8 +100,9 @@ def test_in_check_mode_nothing_is_asked_of_qemu_but_how_it_is(host):
     assert (result["changed"], result["actions"]) == (True, ["migrate"])
     assert set(qemu.commands()) == {"query-status", "query-migrate", "query-smemv"}
     assert host.vms.describe("big")["relocation"] is None
-    assert result["diff"]["before"] == {"main_memory": None, "sub_hosts": {}}
-    assert result["diff"]["after"] == {"main_memory": 1 << 30, "sub_hosts": {"host-3": 1 << 30}}
+    before = {"main_host": os.uname().nodename, "main_memory": None, "sub_hosts": {}}
+    after = {"main_host": "host-2", "main_memory": 1 << 30, "sub_hosts": {"host-3": 1 << 30}}
+    assert result["diff"] == {"before": before, "after": after}
 
 
 def test_what_is_under_way_is_attached_to(host):
@@ -185,7 +187,7 @@ def test_a_split_vm_keeps_sub_hosts_and_gets_new_ones(host):
     qemu = source(host, [{}, DONE], ["running", "postmigrate"], SPLIT)
     more = dict(TARGET, sub_hosts=[*TARGET["sub_hosts"], dict(TARGET["sub_hosts"][0], name="host-4")])
     result = move(host.vms, "remigrate", "big", more, (5, 0.01), False, print)
-    assert result["diff"]["before"] == {"main_memory": 1 << 30, "sub_hosts": {"host-3": 1 << 30}}
+    assert result["diff"]["before"]["sub_hosts"] == {"host-3": 1 << 30}
     assert result["diff"]["after"]["sub_hosts"] == {"host-3": 1 << 30, "host-4": 1 << 30}
     assert [sub_host["name"] for sub_host in dict(qemu.calls)["smemv-set-target"]["sub-hosts"]] == ["host-3", "host-4"]
 
