@@ -39,15 +39,17 @@ class ActionModule(ActionBase):
             return result
         begun = self._module(task_vars, wait=False)
         if not (begun.get("failed") or begun.get("unreachable")):
-            begun.update(self._watch(task_vars, interval) or self._end(task_vars, begun))
+            samples = []
+            begun.update(self._watch(task_vars, interval, samples) or self._end(task_vars, begun))
+            begun["samples"] = samples
         result.update(begun)
         return result
 
     def _module(self, task_vars, **changes):
         return self._execute_module(module_args={**self._task.args, **changes}, task_vars=task_vars)
 
-    def _watch(self, task_vars, interval):
-        """Look and print until it is done; what the task returns where it does not end well."""
+    def _watch(self, task_vars, interval, samples):
+        """Look, print and keep samples until it is done; what the task returns where it does not end well."""
         args = self._task.args
         name, timeout = args["name"], float(args.get("timeout", TIMEOUT))
         deadline = time.monotonic() + timeout
@@ -59,6 +61,7 @@ class ActionModule(ActionBase):
             if look.get("failed") or look.get("unreachable"):
                 return look
             if look["progress"] != "unknown":
+                samples.append(progress.sample(args.get("destination_host"), look, before))
                 if "failure" in look and self._moves():
                     return {"failed": True, "msg": look["failure"]}
                 if self._is_done(look):

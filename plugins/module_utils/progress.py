@@ -47,6 +47,28 @@ def rebalancing(name, look, before=None):
     return ", ".join(words)
 
 
+def sample(destination, look, before=None):
+    """What a report wants of a look: {time, status, sent: {host: bytes}, remaining, sent_rate, dirty_rate}.
+
+    :param destination: None where only the remote memory is placed anew.
+    """
+    memory = look["memory"] or {}
+    sub_hosts = {host["name"]: host.get("sent", 0) for host in memory.get("sub_hosts", [])}
+    if destination is None:
+        remaining, sent = memory.get("rebalance_remaining", 0), sub_hosts
+    else:
+        remaining = (look["migration"].get("ram") or {}).get("remaining", 0)
+        sent = {destination: max(0, _sent(look) - sum(sub_hosts.values())), **sub_hosts}
+    return {
+        "time": look["time"],
+        "status": look["migration"].get("status") or "none",
+        "sent": sent,
+        "remaining": remaining,
+        "sent_rate": sent_rate(before, look),
+        "dirty_rate": dirty_rate(look),
+    }
+
+
 def sent_rate(before, look):
     """Bytes a second that were sent between two looks; 0 where there is only one."""
     return _rate(before, look, _sent)

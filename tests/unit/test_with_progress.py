@@ -53,6 +53,7 @@ def task(monkeypatch):
 def test_each_look_is_a_line_and_the_result_is_the_modules_own(task):
     looks = [look("under_way", 60), look("unknown"), look("under_way", 20), look("completed")]
     result, executed, lines, seconds = task(MOVE, [BEGUN, *looks, DONE])
+    assert [sample["remaining"] for sample in result.pop("samples")] == [60, 20, 0]
     assert result == {**DONE, "changed": True, "actions": ["migrate"], "diff": BEGUN["diff"]}
     assert executed == ["begin", *[with_progress.LOOK] * 4, "wait"]
     assert [line.split(", ")[1] for line in lines] == ["40 % of 0KiB", "80 % of 0KiB"]
