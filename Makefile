@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-.PHONY: demo test unit bench lint setup clean
+.PHONY: demo test unit bench lint reference setup clean
 
 demo: ## split a VM over three hosts of a lab on this machine (as root)
 	@demo/run
@@ -15,6 +15,9 @@ bench: ## benchmarks into build/bench/; ONLY=NAME for one (as root)
 
 lint: ## what a reviewer should not have to say
 	@tools/lint
+
+reference: ## docs/reference, anew from what modules and roles say of themselves
+	@"$$(tools/venv)/bin/python" tools/reference
 
 setup: ## Debian packages and the Python environment (as root)
 	@tools/setup native/qemu/build-depends
