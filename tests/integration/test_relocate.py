@@ -156,13 +156,13 @@ def busy_vm(cluster, configuration):
 
 @pytest.mark.nightly
 def test_a_migration_that_does_not_converge_is_given_up(cluster, busy_vm):
-    process = under_way(cluster, bandwidth="8MiB", relocate_max_downtime=500, relocate_on_stall="fail")
+    process = under_way(cluster, bandwidth="3MiB", relocate_max_downtime=200, relocate_on_stall="fail")
     assert_never_left(cluster, process, "host-1: the migration of VM big does not converge: for 30 s", "was cancelled")
 
 
 @pytest.mark.nightly
 def test_a_migration_that_does_not_converge_is_helped(cluster, busy_vm):
-    process = under_way(cluster, bandwidth="8MiB", relocate_max_downtime=500, relocate_on_stall="throttle")
+    process = under_way(cluster, bandwidth="3MiB", relocate_max_downtime=200, relocate_on_stall="throttle")
     output, _none = process.communicate(timeout=400)
     assert process.returncode == 0, output
     assert re.search(r"its processors are slowed by [0-9]+ %", output), output
