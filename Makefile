@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-.PHONY: demo test unit bench experiments lint setup clean
+.PHONY: demo test unit bench experiments lint reference setup clean
 
 demo: ## split a VM over three hosts of a lab on this machine (as root)
 	@demo/run
@@ -18,6 +18,9 @@ experiments: ## what docs/experiments.md tells, within an hour; QUICK=1 for five
 
 lint: ## what a reviewer should not have to say
 	@tools/lint
+
+reference: ## docs/reference, anew from what modules and roles say of themselves
+	@"$$(tools/venv)/bin/python" tools/reference
 
 setup: ## Debian packages and the Python environment (as root)
 	@tools/setup native/qemu/build-depends

@@ -16,8 +16,10 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.smemv.kvm.plugins.module_utils import placement, progress, rebalance, relocation
+from ansible_collections.smemv.kvm.plugins.module_utils.stall import StallWatch
 
 LOOK = "smemv.kvm.relocation_progress"
+CANCEL = "smemv.kvm.relocation_cancel"
 # As in the doc fragment.
 INTERVAL = 5
 TIMEOUT = 3600
@@ -37,34 +39,56 @@ class ActionModule(ActionBase):
             return result
         begun = self._module(task_vars, wait=False)
         if not (begun.get("failed") or begun.get("unreachable")):
-            begun.update(self._watch(task_vars, interval) or self._end(task_vars, begun))
+            samples = []
+            begun.update(self._watch(task_vars, interval, samples) or self._end(task_vars, begun))
+            begun["samples"] = samples
         result.update(begun)
         return result
 
     def _module(self, task_vars, **changes):
         return self._execute_module(module_args={**self._task.args, **changes}, task_vars=task_vars)
 
-    def _watch(self, task_vars, interval):
-        """Look and print until it is done; what the task returns where it does not end well."""
+    def _watch(self, task_vars, interval, samples):
+        """Look, print and keep samples until it is done; what the task returns where it does not end well."""
         args = self._task.args
         name, timeout = args["name"], float(args.get("timeout", TIMEOUT))
         deadline = time.monotonic() + timeout
         before = None
+        watch, stalled = StallWatch(name), False
         while True:
             look = self._execute_module(module_name=LOOK, module_args={"name": name}, task_vars=task_vars)
             look["time"] = time.monotonic()
             if look.get("failed") or look.get("unreachable"):
                 return look
             if look["progress"] != "unknown":
+                samples.append(progress.sample(args.get("destination_host"), look, before))
                 if "failure" in look and self._moves():
                     return {"failed": True, "msg": look["failure"]}
                 if self._is_done(look):
                     return None
                 Display().display(self._line(look, before))
                 before = look
+                stall = watch.see(look) if self._moves() else None
+                if stall and args.get("on_stall") == "fail":
+                    return self._give_up(task_vars, stall)
+                if stall and not stalled:
+                    stalled = True
+                    Display().warning(stall)
             if time.monotonic() >= deadline:
                 return {"failed": True, "msg": self._late(before, args.get("timeout", TIMEOUT)), "last": before}
             time.sleep(max(0.0, min(interval, deadline - time.monotonic())))
+
+    def _give_up(self, task_vars, stall):
+        """Cancel it; what the task returns, or None where it got through just then."""
+        name, destination = self._task.args["name"], self._task.args["destination_host"]
+        cancelled = self._execute_module(
+            module_name=CANCEL, module_args={"name": name, "destination_host": destination}, task_vars=task_vars
+        )
+        if cancelled.get("failed") or cancelled.get("unreachable"):
+            return cancelled
+        if cancelled["progress"] == "completed":
+            return None
+        return {"failed": True, "msg": relocation.describe_stall(name, cancelled["progress"], stall)}
 
     def _end(self, task_vars, begun):
         """What the module tells in the end, with what it did in the beginning."""

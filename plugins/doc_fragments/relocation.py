@@ -55,6 +55,18 @@ options:
     description: How long the VM may pause at the switch-over, in milliseconds.
     type: int
     default: 300
+  on_stall:
+    description:
+      - What to do with a migration that stalls. It does where for 30 seconds the guest has dirtied nine tenths of what
+        was sent, or more; or where nothing was sent.
+      - V(fail) cancels it, and the VM runs on where it was.
+      - V(throttle) has QEMU slow the VM's processors down, more and more, until it does not stall; QEMU begins that by
+        itself, before the 30 seconds are over. It is decided when the migration begins, not by a run that attaches
+        to it.
+      - V(wait) says so and waits on, until O(timeout).
+    type: str
+    choices: [fail, throttle, wait]
+    default: wait
   tls:
     description:
       - Whether the VM moves by TLS, to its destination and to memservers, with the certificates that the role

@@ -20,6 +20,7 @@ MOVE = {
     "destination_port": {"type": "int"},
     "bandwidth": {"type": "str", "default": "0B"},
     "max_downtime": {"type": "int", "default": 300},
+    "on_stall": {"type": "str", "choices": ["fail", "throttle", "wait"], "default": "wait"},
     "tls": {"type": "bool", "default": True},
     **WAITING,
 }

@@ -72,6 +72,10 @@ class RelocationFailed(SmemvError):
     """The migration failed or was cancelled; the VM stayed where it was."""
 
 
+class RelocationStalled(RelocationFailed):
+    """The migration is under way and would never end; the message says why."""
+
+
 class RelocationTimeout(RelocationFailed):
     """The migration is still under way after the time allowed.
 

@@ -5,16 +5,20 @@
 
 from __future__ import annotations
 
+import os
+
 from ansible_collections.smemv.kvm.plugins.module_utils import placement
 from ansible_collections.smemv.kvm.plugins.module_utils.errors import (
     HostError,
     QmpCommandError,
     RelocationFailed,
+    RelocationStalled,
     RelocationTimeout,
 )
 from ansible_collections.smemv.kvm.plugins.module_utils.relocation import (
     Relocation,
     describe_failure,
+    describe_stall,
     figures,
     same_target,
 )
@@ -24,7 +28,7 @@ _SPLIT_BEFORE = {"split_migrate": False, "remigrate": True, "consolidate": None}
 _INSTEAD = {True: "it is whole: split_migrate is for that", False: "it is split already: remigrate is for that"}
 
 
-def move(vms, operation, name, target, waiting, check):
+def move(vms, operation, name, target, waiting, check, warn):
     """Bring the VM to its target.
 
     :param vms: a VmHost.
@@ -32,6 +36,7 @@ def move(vms, operation, name, target, waiting, check):
     :param target: as for Relocation.start(), with destination_host.
     :param waiting: (timeout, interval) in seconds, or None not to wait.
     :param check: only say what would be done.
+    :param warn: (sentence) -> None, as AnsibleModule.warn.
     :returns: what the modules of these names return.
     """
     if vms.config(name) is None:
@@ -50,14 +55,17 @@ def move(vms, operation, name, target, waiting, check):
             action = "migrate"
             _refuse_state(operation, name, last["memory"])
             _refuse_plain_key(name, last["memory"], target)
+        before = {"main_host": os.uname().nodename, **placement.current(last["memory"])}
+        after = {
+            "main_host": target["destination_host"],
+            **placement.wanted(target["main_memory"], target["sub_hosts"]),
+        }
         result = {
             "changed": action is not None,
             "actions": [action] if action else [],
             "destination_host": target["destination_host"],
-            "diff": {
-                "before": placement.current(last["memory"]),
-                "after": placement.wanted(target["main_memory"], target["sub_hosts"]),
-            },
+            # A VM that has left does not say any more where its memory is.
+            "diff": {"before": before if action else after, "after": after},
         }
         if check:
             return result
@@ -66,13 +74,33 @@ def move(vms, operation, name, target, waiting, check):
     if waiting is None:
         return dict(result, status=relocation.observe()["migration"].get("status"))
     try:
-        last = relocation.wait(*waiting)
+        last = relocation.wait(*waiting, _at_stall(target["on_stall"], warn))
     except RelocationTimeout:
         raise
+    except RelocationStalled as error:
+        last = relocation.cancel()
+        # It may have got through just then.
+        if last["progress"] != "completed":
+            vms.forget_relocation(name)
+            raise RelocationFailed(describe_stall(name, last["progress"], str(error))) from error
     except RelocationFailed:
         vms.forget_relocation(name)
         raise
     return dict(result, sub_hosts=last["memory"]["sub_hosts"], **figures(last))
+
+
+def _at_stall(on_stall, warn):
+    """What a wait does at each look at which the migration stalls: end, or say so once."""
+    said = []
+
+    def stalled(sentence):
+        if on_stall == "fail":
+            raise RelocationStalled(sentence)
+        if not said:
+            said.append(sentence)
+            warn(sentence)
+
+    return stalled
 
 
 def _refuse_state(operation, name, memory):

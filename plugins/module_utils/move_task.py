@@ -11,7 +11,16 @@ from ansible_collections.smemv.kvm.plugins.module_utils.move import move
 from ansible_collections.smemv.kvm.plugins.module_utils.sizes import parse_pages, parse_size
 from ansible_collections.smemv.kvm.plugins.module_utils.vm_host import VmHost
 
-_KEYS = ("destination_host", "destination_address", "destination_port", "max_downtime", "tls", "policy", "seal")
+_KEYS = (
+    "destination_host",
+    "destination_address",
+    "destination_port",
+    "max_downtime",
+    "on_stall",
+    "tls",
+    "policy",
+    "seal",
+)
 
 
 def target(params):
@@ -37,7 +46,7 @@ def run(module, operation):
     params = module.params
     try:
         vms = VmHost(module.run_command)
-        result = move(vms, operation, params["name"], target(params), waiting(params), module.check_mode)
+        result = move(vms, operation, params["name"], target(params), waiting(params), module.check_mode, module.warn)
     except RelocationTimeout as error:
         module.fail_json(msg=str(error), last=error.last)
     except SmemvError as error:

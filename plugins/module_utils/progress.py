@@ -24,12 +24,13 @@ def moving(name, destination, look, before=None):
     if ram["total"]:
         words.append("{} % of {}".format(100 - 100 * ram["remaining"] // ram["total"], round_size(ram["total"])))
     words.append("{} left".format(round_size(ram["remaining"])))
-    rate = _rate(before, look, _sent)
-    dirty = ram.get("dirty_pages_rate", 0) * PAGE
+    rate, dirty = sent_rate(before, look), dirty_rate(look)
     if rate:
         words.append(f"{round_size(rate)}/s")
         if dirty:
             words.append(f"the guest dirties {round_size(dirty)}/s")
+        if migration.get("cpu_throttle_percentage"):
+            words.append("its processors are slowed by {} %".format(migration["cpu_throttle_percentage"]))
         words.append(_time_left(ram["remaining"], rate - dirty, "the guest dirties its memory faster than it is sent"))
     return ", ".join(words + _by_destination(destination, look))
 
@@ -44,6 +45,38 @@ def rebalancing(name, look, before=None):
     if memory.get("rebalance_error"):
         words.append("waiting: {}".format(memory["rebalance_error"]))
     return ", ".join(words)
+
+
+def sample(destination, look, before=None):
+    """What a report wants of a look: {time, status, sent: {host: bytes}, remaining, sent_rate, dirty_rate}.
+
+    :param destination: None where only the remote memory is placed anew.
+    """
+    memory = look["memory"] or {}
+    sub_hosts = {host["name"]: host.get("sent", 0) for host in memory.get("sub_hosts", [])}
+    if destination is None:
+        remaining, sent = memory.get("rebalance_remaining", 0), sub_hosts
+    else:
+        remaining = (look["migration"].get("ram") or {}).get("remaining", 0)
+        sent = {destination: max(0, _sent(look) - sum(sub_hosts.values())), **sub_hosts}
+    return {
+        "time": look["time"],
+        "status": look["migration"].get("status") or "none",
+        "sent": sent,
+        "remaining": remaining,
+        "sent_rate": sent_rate(before, look),
+        "dirty_rate": dirty_rate(look),
+    }
+
+
+def sent_rate(before, look):
+    """Bytes a second that were sent between two looks; 0 where there is only one."""
+    return _rate(before, look, _sent)
+
+
+def dirty_rate(look):
+    """Bytes a second that the guest dirtied in QEMU's last pass over its memory."""
+    return (look["migration"].get("ram") or {}).get("dirty_pages_rate", 0) * PAGE
 
 
 def _sent(look):

@@ -18,6 +18,7 @@ from ansible_collections.smemv.kvm.plugins.module_utils.errors import (
 )
 from ansible_collections.smemv.kvm.plugins.module_utils.placement import is_settled, is_split
 from ansible_collections.smemv.kvm.plugins.module_utils.qmp import snake_case
+from ansible_collections.smemv.kvm.plugins.module_utils.stall import StallWatch
 from ansible_collections.smemv.kvm.plugins.module_utils.vm_host import query_smemv
 from ansible_collections.smemv.kvm.plugins.module_utils.waiting import Waiter
 
@@ -100,10 +101,17 @@ class Relocation:
 
         :param target: {destination_address, destination_port, main_memory (bytes; None: all), sub_hosts: [{name,
             address, port, share (bytes)}], policy (where a VM is split), bandwidth (bytes a second, 0: no limit),
-            max_downtime (ms), tls (bool), seal (bool, where a VM is split)}.
+            max_downtime (ms), on_stall (throttle: QEMU slows the guest down), tls (bool), seal (bool, where a VM is
+            split)}.
         """
         with self._connect() as client:
-            client.execute("migrate-set-capabilities", capabilities=[{"capability": "return-path", "state": True}])
+            client.execute(
+                "migrate-set-capabilities",
+                capabilities=[
+                    {"capability": "return-path", "state": True},
+                    {"capability": "auto-converge", "state": target["on_stall"] == "throttle"},
+                ],
+            )
             client.execute(
                 "migrate-set-parameters", max_bandwidth=target["bandwidth"], downtime_limit=target["max_downtime"]
             )
@@ -137,16 +145,22 @@ class Relocation:
         )
         return True
 
-    def wait(self, timeout, interval):
+    def wait(self, timeout, interval, stalled):
         """Look every ``interval`` seconds until the migration ends; the last look.
 
+        :param stalled: (sentence) -> None, called at each look at which the migration stalls. What it raises ends the
+            wait; the migration goes on.
         :raises RelocationFailed: it failed or was cancelled, or QEMU is gone.
         :raises RelocationTimeout: after ``timeout`` seconds; the migration goes on.
         """
+        watch = StallWatch(self._name)
 
         def done(last):
             if last["progress"] not in ("completed", "under_way"):
                 raise RelocationFailed(describe_failure(self._name, last))
+            stall = watch.see(dict(last, time=self._waiter.clock()))
+            if stall and last["progress"] == "under_way":
+                stalled(stall)
             return last["progress"] == "completed"
 
         return self._waiter.until(self.observe, done, lambda last: late(self._name, last, timeout), timeout, interval)
@@ -190,6 +204,13 @@ def describe_failure(name, last):
     if last["progress"] == "fenced":
         return f"VM {name} is paused here, as it may run at the destination: {reason}"
     return f"the migration of VM {name} failed: {reason}"
+
+
+def describe_stall(name, progress, stall):
+    """A sentence for a migration that was cancelled since it stalled; ``progress`` is what cancelling it left. Pure."""
+    if progress == "fenced":
+        return f"{stall}; it was cancelled too late, and VM {name} is paused here, as it may run at the destination"
+    return f"{stall}; it was cancelled"
 
 
 def figures(last):

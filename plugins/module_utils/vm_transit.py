@@ -22,7 +22,7 @@ def listen(vms, name, config, address, ports, secure, check):
     :param address: of this host, where its memory and devices are received.
     :param ports: (first, last) to listen on; the first free one is taken.
     :param secure: whether the VM comes by TLS.
-    :returns: {changed, address, port}; port is None in check mode where nothing listens yet.
+    :returns: {changed, diff, address, port}; port is None in check mode where nothing listens yet.
     """
     missing = [path for path in vm.paths_wanted(config) if not os.path.exists(path)]
     if missing:
@@ -37,9 +37,10 @@ def listen(vms, name, config, address, ports, secure, check):
             raise HostError(f"VM {name} has come here already, and runs")
         port = _listening_port(found)
         if port is not None and found["config"] == config:
-            return {"changed": False, "address": address, "port": port}
+            return _result(found, found, address=address, port=port)
+    waits = {"state": "incoming", "adopted": False}
     if check:
-        return {"changed": True, "address": address, "port": None}
+        return _result(found, waits, address=address, port=None)
     if found is not None:
         _remove(vms, name)
     vms.define(name, config, incoming=True)
@@ -52,7 +53,7 @@ def listen(vms, name, config, address, ports, secure, check):
     except (HostError, QmpError):
         _remove(vms, name)
         raise
-    return {"changed": True, "address": address, "port": port}
+    return _result(found, waits, address=address, port=port)
 
 
 def _channel(address, ports):
@@ -69,45 +70,55 @@ def _listening_port(found):
     return None
 
 
+def _result(before, after, **more):
+    """{changed, diff} and more, from what VmHost.describe() says of the VM; the same one twice is no change."""
+    diff = {"before": _outline(before), "after": _outline(after)}
+    return {"changed": after is not before, "diff": diff, **more}
+
+
+def _outline(found):
+    return {key: found[key] for key in ("state", "adopted")} if found else {"state": "absent", "adopted": False}
+
+
 def _remove(vms, name):
     vms.stop(name)
     vms.undefine(name)
 
 
 def adopt(vms, name, check):
-    """Make the VM that came in this host's own. Returns {changed}."""
+    """Make the VM that came in this host's own. Returns {changed, diff}."""
     found = vms.describe(name)
     if found is None:
         raise HostError(f"there is no VM {name} here")
     if found["adopted"]:
-        return {"changed": False}
+        return _result(found, found)
     if found["state"] not in ("running", "paused"):
         raise HostError(f"VM {name} has not come here: it is {found['state']}")
     if not check:
         vms.adopt(name)
-    return {"changed": True}
+    return _result(found, dict(found, adopted=True))
 
 
 def give_up(vms, name, check):
-    """No longer expect the VM. A VM of this host's own stays untouched. Returns {changed}."""
+    """No longer expect the VM. A VM of this host's own stays untouched. Returns {changed, diff}."""
     found = vms.describe(name)
     if found is None or found["adopted"]:
-        return {"changed": False}
+        return _result(found, found)
     if found["state"] == "running":
         raise HostError(f"VM {name} has come here already, and runs")
     if not check:
         _remove(vms, name)
-    return {"changed": True}
+    return _result(found, None)
 
 
 def release(vms, name, check):
-    """Remove what a VM that runs elsewhere now has left on this host. Returns {changed}."""
+    """Remove what a VM that runs elsewhere now has left on this host. Returns {changed, diff}."""
     found = vms.describe(name)
     if found is None:
-        return {"changed": False}
+        return _result(found, found)
     if found["state"] not in ("moved", "stopped", "incoming"):
         raise HostError(f"VM {name} has not left this host: it is {found['state']}")
     if not check:
         vms.quit(name)
         vms.undefine(name)
-    return {"changed": True}
+    return _result(found, None)

@@ -20,12 +20,13 @@ class Waiter:
 
     :param name: the VM's.
     :param sleep, clock: as in time; for tests.
+    :ivar clock: the seconds that it waits by.
     """
 
     def __init__(self, name, sleep=time.sleep, clock=time.monotonic):
         self._name = name
         self._sleep = sleep
-        self._clock = clock
+        self.clock = clock
 
     def until(self, look, done, late, timeout, interval):
         """Look every ``interval`` seconds until it is done; the last look.
@@ -36,20 +37,20 @@ class Waiter:
         :raises RelocationFailed: also where QEMU is gone.
         :raises RelocationTimeout: after ``timeout`` seconds; what QEMU does goes on.
         """
-        deadline = self._clock() + timeout
+        deadline = self.clock() + timeout
         seen = None
         while True:
             try:
                 seen = look()
             except QmpTimeout as error:
                 # Busy, not gone: the last steps of a migration keep QEMU's main loop for a while.
-                if self._clock() >= deadline:
+                if self.clock() >= deadline:
                     raise RelocationTimeout(str(error), seen) from error
                 continue
             except QmpError as error:
                 raise RelocationFailed(f"the QEMU of VM {self._name} ended during its relocation: {error}") from error
             if done(seen):
                 return seen
-            if self._clock() >= deadline:
+            if self.clock() >= deadline:
                 raise RelocationTimeout(late(seen), seen)
-            self._sleep(min(interval, max(0.0, deadline - self._clock())))
+            self._sleep(min(interval, max(0.0, deadline - self.clock())))

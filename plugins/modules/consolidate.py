@@ -51,6 +51,20 @@ actions:
   type: list
   elements: str
   sample: [migrate]
+diff:
+  description:
+    - The placement before and after, each with C(main_host), before a move as that host calls itself,
+      C(main_memory), bytes of guest memory that may be resident there, none for all of it, and C(sub_hosts), the
+      bytes reserved on each by its name.
+  returned: always
+  type: dict
+  contains:
+    before:
+      description: Where the memory was.
+      type: dict
+    after:
+      description: Where it is now, or is to be.
+      type: dict
 destination_host:
   description: The host that runs the VM now, or is about to.
   returned: always
@@ -76,6 +90,34 @@ sub_hosts:
   returned: when it is done
   type: list
   elements: dict
+samples:
+  description: What was seen while it was waited for, a look each.
+  returned: where O(progress_interval) is not V(0) and the task waits
+  type: list
+  elements: dict
+  contains:
+    time:
+      description: When, in seconds of a clock of the controller.
+      type: float
+    status:
+      description: The migration's status, as QEMU names it.
+      type: str
+    sent:
+      description: Bytes sent so far to each host, by its name.
+      type: dict
+    remaining:
+      description: Bytes left to be sent.
+      type: int
+    sent_rate:
+      description: Bytes a second that were sent since the look before.
+      type: int
+    dirty_rate:
+      description: Bytes a second that the guest dirtied.
+      type: int
+last:
+  description: The last look at it, as M(smemv.kvm.relocation_progress) returns it; none where QEMU never answered.
+  returned: where O(timeout) has passed
+  type: dict
 """
 
 from ansible.module_utils.basic import AnsibleModule

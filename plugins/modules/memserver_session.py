@@ -20,7 +20,7 @@ attributes:
   check_mode:
     support: full
   diff_mode:
-    support: none
+    support: full
   idempotent:
     support: full
 options:
@@ -54,6 +54,10 @@ closed:
   returned: always
   type: list
   elements: str
+diff:
+  description: The ids of the VM's sessions before and after, as C(sessions).
+  returned: always
+  type: dict
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -73,15 +77,17 @@ def main():
     )
     try:
         with MemserverClient() as memserver:
-            left = [
-                session["id"]
-                for session in memserver.stat()["sessions"]
-                if session["name"] == module.params["vm"] and session["id"] not in module.params["keep"]
+            there = [
+                session["id"] for session in memserver.stat()["sessions"] if session["name"] == module.params["vm"]
             ]
+            left = [session_id for session_id in there if session_id not in module.params["keep"]]
             if not module.check_mode:
                 for session_id in left:
                     memserver.close_session(session_id)
-        module.exit_json(changed=bool(left), closed=left)
+        after = [session_id for session_id in there if session_id not in left]
+        module.exit_json(
+            changed=bool(left), closed=left, diff={"before": {"sessions": there}, "after": {"sessions": after}}
+        )
     except SmemvError as error:
         module.fail_json(msg=str(error))
 

@@ -20,7 +20,7 @@ attributes:
   check_mode:
     support: full
   diff_mode:
-    support: none
+    support: full
   idempotent:
     support: full
 options:
@@ -51,6 +51,10 @@ progress:
     - V(none), V(under_way), V(completed), V(failed), V(cancelled), or V(fenced) where it may run at the destination.
   returned: always
   type: str
+diff:
+  description: C(progress) before and after.
+  returned: always
+  type: dict
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -69,7 +73,7 @@ def main():
     vms = VmHost(module.run_command)
     relocation = Relocation(lambda: vms.connect(name), name)
     try:
-        last = relocation.observe()
+        first = last = relocation.observe()
         recorded = vms.recorded_relocation(name) or {}
         ours = destination in (None, recorded.get("destination_host"))
         changed = ours and last["progress"] == "under_way"
@@ -77,7 +81,13 @@ def main():
             last = relocation.cancel()
             if last["progress"] not in ("completed", "fenced"):
                 vms.forget_relocation(name)
-        module.exit_json(changed=changed, run_state=last["run_state"], progress=last["progress"])
+        after = "cancelled" if changed and module.check_mode else last["progress"]
+        module.exit_json(
+            changed=changed,
+            run_state=last["run_state"],
+            progress=last["progress"],
+            diff={"before": {"progress": first["progress"]}, "after": {"progress": after}},
+        )
     except SmemvError as error:
         module.fail_json(msg=str(error))
 

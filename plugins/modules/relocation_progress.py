@@ -40,6 +40,10 @@ progress:
       VM may run at the destination; V(unknown) where QEMU is too busy to answer.
   returned: always
   type: str
+time:
+  description: When that was, in seconds since 1970, by the host's clock.
+  returned: always
+  type: float
 failure:
   description: A sentence for a migration that did not end well.
   returned: when progress is V(failed), V(cancelled) or V(fenced)
@@ -53,6 +57,8 @@ memory:
   returned: when progress is not V(unknown)
   type: dict
 """
+
+import time
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -68,13 +74,13 @@ def main():
     try:
         last = Relocation(lambda: vms.connect(name), name).observe()
     except QmpTimeout:
-        module.exit_json(changed=False, progress="unknown")
+        module.exit_json(changed=False, progress="unknown", time=time.time())
     except QmpError as error:
         module.fail_json(msg=f"the QEMU of VM {name} does not answer: {error}")
     result = {key: last[key] for key in ("progress", "migration", "memory")}
     if last["progress"] in ("failed", "cancelled", "fenced"):
         result["failure"] = describe_failure(name, last)
-    module.exit_json(changed=False, **result)
+    module.exit_json(changed=False, time=time.time(), **result)
 
 
 if __name__ == "__main__":

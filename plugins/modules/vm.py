@@ -154,6 +154,10 @@ actions:
   type: list
   elements: str
   sample: [define, start]
+diff:
+  description: The VM on this host before and after, each with C(state) and C(config).
+  returned: always
+  type: dict
 config:
   description: The VM's whole configuration.
   returned: unless O(state=absent)

@@ -19,7 +19,7 @@ attributes:
   check_mode:
     support: full
   diff_mode:
-    support: none
+    support: full
   idempotent:
     support: full
 options:
@@ -73,6 +73,12 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+diff:
+  description:
+    - The VM on this host before and after, each with its C(state), V(absent) or as M(smemv.kvm.vm_info) tells it, and
+      with C(adopted), whether it is the host's own.
+  returned: always
+  type: dict
 address:
   description: The address listened on.
   returned: with O(state=listening)

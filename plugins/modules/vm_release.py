@@ -20,7 +20,7 @@ attributes:
   check_mode:
     support: full
   diff_mode:
-    support: none
+    support: full
   idempotent:
     support: full
 options:
@@ -38,7 +38,14 @@ EXAMPLES = r"""
     name: big
 """
 
-RETURN = r"""#"""
+RETURN = r"""
+diff:
+  description:
+    - The VM on this host before and after, each with its C(state), V(absent) or as M(smemv.kvm.vm_info) tells it, and
+      with C(adopted), whether it is the host's own.
+  returned: always
+  type: dict
+"""
 
 from ansible.module_utils.basic import AnsibleModule
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.integration import browser
 from tests.integration.cluster import wait_for
 from tests.integration.conftest import kill
 from tests.integration.operations import consolidate, remigrate, split
@@ -14,18 +15,30 @@ THREE = split("host-2", "host-3", "host-4")
 OTHER_THREE = remigrate("host-5", "host-1", "host-6", limit=192)
 
 
-def test_split_moved_on_and_brought_back_with_sealed_pages(cluster, vm):
-    """Sealed pages are asked for once; they stay so until the VM is whole."""
-    THREE.done(cluster, relocate_seal=True)
+def test_split_moved_on_and_brought_back_with_sealed_pages(cluster, vm, tmp_path):
+    """Sealed pages are asked for once; they stay so until the VM is whole. A report tells of each operation."""
+    drawn = ("host-3", "host-4", "Sent to each host", "Downtime", "waited for by the guest")
+    done_with_report(cluster, THREE, tmp_path, *drawn, relocate_seal=True, relocate_bandwidth="64MiB")
     assert_sealed(cluster, "host-2", True)
     refused = OTHER_THREE.play(cluster, relocate_tls=False)
     assert refused.code, refused.output
     assert "sealed pages need relocate_tls" in refused.message
     THREE.check(cluster)
-    OTHER_THREE.done(cluster)
+    done_with_report(cluster, OTHER_THREE, tmp_path, "remigrate")
     assert_sealed(cluster, "host-5", True)
-    HERE.done(cluster)
+    done_with_report(cluster, HERE, tmp_path, "consolidate")
     assert_sealed(cluster, "host-1", False)
+
+
+def done_with_report(cluster, operation, folder, *texts, **variables):
+    """Done by one run of the playbook, and a page says so that a browser can show."""
+    report = folder / f"{operation.main}.html"
+    operation.done(cluster, relocate_report=str(report), relocate_progress_interval=1, **variables)
+    page = browser.look(report)
+    assert page.title == "Relocation of VM big"
+    for text in ("Placement", "Where the guest's memory is", f"VM big runs on {operation.main}", *texts):
+        assert text in page.text
+    assert page.colours > 20
 
 
 def assert_sealed(cluster, main, sealed):

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from tests.integration.cluster import assert_layout, assert_works_on, wait_for
-from tests.integration.conftest import REQUEST, kill
+from tests.integration.conftest import REQUEST, clear, kill
 
 PLAYBOOK = "migrate_large_vm.yml"
 
@@ -138,6 +138,35 @@ def test_a_timeout(cluster, vm):
     process = under_way(cluster, relocate_timeout=5, relocate_progress_interval=1)
     output = assert_never_left(cluster, process, "is still active after 5 s")
     assert len(re.findall(r"^VM big to host-2: active, [0-9]+ % of .* left, [0-9]+[KM]iB/s, ", output, re.M)) > 1
+
+
+BUSY = "console=ttyS0 quiet no_timer_check smemv.fill=32M smemv.rate=4000"
+
+
+@pytest.fixture
+def busy_vm(cluster, configuration):
+    """VM big, with a guest that dirties some MiB a second."""
+    try:
+        cluster.module("host-1", "vm", **{**configuration, "append": BUSY})
+        wait_for(lambda: any(phase == "run" for phase, *_ in cluster.console("host-1", "big")), what="the guest")
+        yield
+    finally:
+        clear(cluster)
+
+
+@pytest.mark.nightly
+def test_a_migration_that_does_not_converge_is_given_up(cluster, busy_vm):
+    process = under_way(cluster, bandwidth="3MiB", relocate_max_downtime=200, relocate_on_stall="fail")
+    assert_never_left(cluster, process, "host-1: the migration of VM big does not converge: for 30 s", "was cancelled")
+
+
+@pytest.mark.nightly
+def test_a_migration_that_does_not_converge_is_helped(cluster, busy_vm):
+    process = under_way(cluster, bandwidth="3MiB", relocate_max_downtime=200, relocate_on_stall="throttle")
+    output, _none = process.communicate(timeout=400)
+    assert process.returncode == 0, output
+    assert re.search(r"its processors are slowed by [0-9]+ %", output), output
+    assert_works_on(cluster, "host-2")
 
 
 def test_a_memserver_that_holds_pages_is_restarted_and_keeps_them(cluster, vm):

@@ -12,6 +12,7 @@ COMMON = {
     "destination_address": "198.18.0.2",
     "destination_port": 4780,
     "max_downtime": 300,
+    "on_stall": "wait",
     "tls": True,
 }
 PARAMS = {**COMMON, "name": "big", "bandwidth": "8MiB", "wait": True, "timeout": 5, "poll_interval": 2}

@@ -60,7 +60,7 @@ def test_waiting_looks_as_often_as_asked(qemu, clock):
     looks = [{"status": "active"}] * 5 + [DONE]
     qemu.answers.update({"query-migrate": looks, "query-smemv": WHOLE})
     qemu.answers["query-status"] = [{"status": "running"}] * 5 + [{"status": "postmigrate"}]
-    last = relocation(qemu, clock).wait(60, 2)
+    last = relocation(qemu, clock).wait(60, 2, pytest.fail)
     assert clock.now == 10
     assert figures(last)["downtime_ms"] == 35
 
@@ -68,13 +68,13 @@ def test_waiting_looks_as_often_as_asked(qemu, clock):
 def test_a_qemu_that_ends_has_failed(qemu, clock):
     qemu.answers["query-status"] = None
     with pytest.raises(RelocationFailed, match="the QEMU of VM big ended during its relocation"):
-        relocation(qemu, clock).wait(60, 2)
+        relocation(qemu, clock).wait(60, 2, pytest.fail)
 
 
 def test_a_qemu_that_is_busy_has_not(qemu, clock):
     qemu.answers.update({"query-migrate": DONE, "query-smemv": WHOLE})
     qemu.answers["query-status"] = [b"", {"status": "postmigrate"}]
-    assert relocation(qemu, clock).wait(60, 2)["progress"] == "completed"
+    assert relocation(qemu, clock).wait(60, 2, pytest.fail)["progress"] == "completed"
 
 
 def test_cancel_waits_until_the_vm_runs_on(qemu, clock):

@@ -23,16 +23,19 @@ def expecting(host, **answers):
 
 def test_a_host_is_made_to_wait_and_waits_on(host):
     expecting(host)
-    assert listen(host, check=True) == {"changed": True, "address": "198.18.0.2", "port": None}
+    diff = {"before": {"state": "absent", "adopted": False}, "after": {"state": "incoming", "adopted": False}}
+    waits = {"changed": True, "diff": diff, "address": "198.18.0.2"}
+    assert listen(host, check=True) == {**waits, "port": None}
     assert host.vms.describe("big") is None
-    assert listen(host) == {"changed": True, "address": "198.18.0.2", "port": 4781}
+    assert listen(host) == {**waits, "port": 4781}
     (arguments,) = [
         arguments for name, arguments in host.running["smemv-vm-big.service"].calls if name == "migrate-incoming"
     ]
     inet = {"transport": "socket", "type": "inet", "host": "198.18.0.2", "port": "4780", "to": 4879}
     assert arguments == {"channels": [{"channel-type": "main", "addr": inet}]}
     for check in (True, False):
-        assert listen(host, check=check) == {"changed": False, "address": "198.18.0.2", "port": 4781}
+        waits_on = {"changed": False, "diff": {"before": diff["after"], "after": diff["after"]}}
+        assert listen(host, check=check) == {**waits_on, "address": "198.18.0.2", "port": 4781}
     assert host.vms.describe("big")["adopted"] is False
 
 
@@ -68,9 +71,9 @@ def arrived(host):
 
 def test_a_vm_that_came_is_adopted(host):
     arrived(host)
-    assert vm_transit.adopt(host.vms, "big", True) == {"changed": True}
-    assert vm_transit.adopt(host.vms, "big", False) == {"changed": True}
-    assert vm_transit.adopt(host.vms, "big", False) == {"changed": False}
+    assert vm_transit.adopt(host.vms, "big", True)["changed"] is True
+    assert vm_transit.adopt(host.vms, "big", False)["changed"] is True
+    assert vm_transit.adopt(host.vms, "big", False)["changed"] is False
 
 
 def test_a_vm_that_did_not_come_is_not(host):
@@ -92,26 +95,26 @@ def test_a_vm_that_came_is_not_given_up(host):
 def test_waiting_is_given_up(host):
     expecting(host)
     listen(host)
-    assert vm_transit.give_up(host.vms, "big", True) == {"changed": True}
-    assert vm_transit.give_up(host.vms, "big", False) == {"changed": True}
-    assert vm_transit.give_up(host.vms, "big", False) == {"changed": False}
+    assert vm_transit.give_up(host.vms, "big", True)["changed"] is True
+    assert vm_transit.give_up(host.vms, "big", False)["changed"] is True
+    assert vm_transit.give_up(host.vms, "big", False)["changed"] is False
     assert host.vms.describe("big") is None
 
 
 def test_a_vm_of_the_hosts_own_is_not_given_up(host):
     host.vms.define("big", host.config())
-    assert vm_transit.give_up(host.vms, "big", False) == {"changed": False}
+    assert vm_transit.give_up(host.vms, "big", False)["changed"] is False
     assert host.vms.describe("big")["adopted"] is True
 
 
 def test_what_a_vm_left_is_removed(host):
     host.vms.define("big", host.config())
     qemu = host.run("big", query_status={"status": "postmigrate"}, quit={})
-    assert vm_transit.release(host.vms, "big", True) == {"changed": True}
+    assert vm_transit.release(host.vms, "big", True)["changed"] is True
     assert "quit" not in qemu.commands()
-    assert vm_transit.release(host.vms, "big", False) == {"changed": True}
+    assert vm_transit.release(host.vms, "big", False)["changed"] is True
     assert qemu.commands()[-1] == "quit"
-    assert vm_transit.release(host.vms, "big", False) == {"changed": False}
+    assert vm_transit.release(host.vms, "big", False)["changed"] is False
 
 
 @pytest.mark.parametrize("run_state", ["running", "paused", "finish-migrate"])

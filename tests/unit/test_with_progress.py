@@ -40,7 +40,9 @@ def task(monkeypatch):
         monkeypatch.setattr(with_progress.ActionBase, "run", lambda *_args: {})
         monkeypatch.setattr(with_progress.time, "monotonic", lambda: now[0])
         monkeypatch.setattr(with_progress.time, "sleep", lambda seconds: now.append(now.pop() + seconds))
-        monkeypatch.setattr(with_progress, "Display", lambda: SimpleNamespace(display=lines.append))
+        monkeypatch.setattr(with_progress, "Display", lambda: SimpleNamespace(
+            display=lines.append, warning=lambda text: lines.append(f"WARNING {text}")
+        ))
         result = plugin.run(None, {})
         assert not answers
         return result, executed, lines, now[0]
@@ -51,6 +53,7 @@ def task(monkeypatch):
 def test_each_look_is_a_line_and_the_result_is_the_modules_own(task):
     looks = [look("under_way", 60), look("unknown"), look("under_way", 20), look("completed")]
     result, executed, lines, seconds = task(MOVE, [BEGUN, *looks, DONE])
+    assert [sample["remaining"] for sample in result.pop("samples")] == [60, 20, 0]
     assert result == {**DONE, "changed": True, "actions": ["migrate"], "diff": BEGUN["diff"]}
     assert executed == ["begin", *[with_progress.LOOK] * 4, "wait"]
     assert [line.split(", ")[1] for line in lines] == ["40 % of 0KiB", "80 % of 0KiB"]
@@ -104,3 +107,31 @@ def test_memory_that_is_placed_anew_is_watched_as_well(task):
     assert (result["changed"], len(executed), len(lines)) == (True, 4, 1)
     late, *_rest = task({**PLACE, "timeout": 0}, [BEGUN, look("none", 40)])
     assert "the memory of VM big is not where it is to be after 0 s" in late["msg"]
+
+
+STUCK = [look("under_way", 60)] * 8
+CANCELLED = {"changed": True, "progress": "cancelled", "run_state": "running"}
+STALL = "the migration of VM big stalls: for 30 s nothing has been sent"
+
+
+@pytest.mark.parametrize("asked", [{}, {"on_stall": "wait"}, {"on_stall": "throttle"}])
+def test_a_stall_is_said_once_and_waited_out(task, asked):
+    result, _executed, lines, _seconds = task({**MOVE, **asked}, [BEGUN, *STUCK, look("completed"), DONE])
+    assert result["status"] == "completed"
+    assert lines.count(f"WARNING {STALL}") == 1
+
+
+def test_a_stall_may_end_it(task):
+    result, executed, _lines, seconds = task({**MOVE, "on_stall": "fail"}, [BEGUN, *STUCK[:7], CANCELLED])
+    assert (result["failed"], result["msg"]) == (True, f"{STALL}; it was cancelled")
+    assert (executed[-1], seconds) == (with_progress.CANCEL, 30)
+
+
+def test_a_stall_that_cannot_be_cancelled_says_so(task):
+    fail = {**MOVE, "on_stall": "fail"}
+    away = {"unreachable": True, "msg": "away"}
+    assert away.items() <= task(fail, [BEGUN, *STUCK[:7], away])[0].items()
+    fenced, *_rest = task(fail, [BEGUN, *STUCK[:7], {**CANCELLED, "progress": "fenced"}])
+    assert "is paused here, as it may run at the destination" in fenced["msg"]
+    done, *_rest = task(fail, [BEGUN, *STUCK[:7], {**CANCELLED, "progress": "completed"}, DONE])
+    assert done["status"] == "completed"

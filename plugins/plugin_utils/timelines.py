@@ -1,0 +1,67 @@
+# -*- coding: utf-8 -*-
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the charts of a report show, from what was seen of a relocation. Pure.
+
+A timeline is {name: [(seconds since the first look, value)]}; without a second look there is none, and it is empty.
+"""
+
+from __future__ import annotations
+
+
+def sent(samples):
+    """Bytes sent to each host since the first look."""
+    first = samples[0]["sent"] if samples else {}
+    hosts = dict.fromkeys(host for sample in samples for host in sample["sent"])
+    return _timelines(
+        samples,
+        {host: lambda sample, host=host: max(0, sample["sent"].get(host, 0) - first.get(host, 0)) for host in hosts},
+    )
+
+
+def rates(samples):
+    """Bytes a second that were sent, and that the guest dirtied."""
+    return _timelines(
+        samples,
+        {"sent": lambda sample: sample["sent_rate"], "dirtied by the guest": lambda sample: sample["dirty_rate"]},
+    )
+
+
+def remaining(samples):
+    """Bytes left."""
+    return _timelines(samples, {"left": lambda sample: sample["remaining"]})
+
+
+def paging(looks):
+    """Pages a second that came in and went out, and those of them that the guest waited for.
+
+    :param looks: what relocation_progress returned, one after another.
+    """
+    looks = [look for look in looks if look.get("memory")]
+    names = {"pages in": "pages_in", "waited for by the guest": "faults", "pages out": "pages_out"}
+    pairs = [(before, after) for before, after in zip(looks, looks[1:]) if after["time"] > before["time"]]
+    return {
+        name: [
+            (
+                after["time"] - looks[0]["time"],
+                (after["memory"][key] - before["memory"][key]) / (after["time"] - before["time"]),
+            )
+            for before, after in pairs
+        ]
+        for name, key in names.items()
+        if pairs
+    }
+
+
+def placement(main_host, memory):
+    """Bytes that were never written, and those by host."""
+    there = {"never written": memory["zero"], main_host: memory["resident"]}
+    there.update((host["name"], host["remote"]) for host in memory["sub_hosts"])
+    return there
+
+
+def _timelines(samples, values):
+    if len(samples) < 2:
+        return {}
+    start = samples[0]["time"]
+    return {name: [(sample["time"] - start, value(sample)) for sample in samples] for name, value in values.items()}
