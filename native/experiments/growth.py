@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from ansible_collections.smemv.kvm.plugins.module_utils import preflight
-from ansible_collections.smemv.kvm.plugins.module_utils.requirements import OVERHEAD_A_PAGE
+from ansible_collections.smemv.kvm.plugins.module_utils.requirements import OVERHEAD_A_PAGE, SEAL_A_PAGE
 
 from native.bench.hosts import Hosts
 from native.experiments.stage import GIB
@@ -38,6 +38,7 @@ def index(addresses: int, pages: int) -> dict:
         "memserver_metadata": found["metadata_bytes"] / found["page_bytes"],
         "memserver_lookup_ns": found["lookup_ns"],
         "main_host_bytes_a_page": OVERHEAD_A_PAGE,
+        "main_host_bytes_a_sealed_page": OVERHEAD_A_PAGE + SEAL_A_PAGE,
     }
 
 

@@ -17,7 +17,7 @@ def plan(request, hosts, kvm_hosts=None, memservers=None):
     What the request leaves open is chosen only where nothing was begun: a VM that is on its way, or is placed already,
     as far as the request says how, is left to that.
 
-    :param request: as in check_request().
+    :param request: as in check_request(); and seal, whether its pages are to be sealed where they are not yet.
     :param hosts: {name: what the module host_info returned there, with ``address``; or {unreachable: why}}.
     :param kvm_hosts, memservers: names of the hosts that may be chosen for each; all where they are not given.
     :returns: {phase, operation, source_host, destination_host, main_memory (bytes, None for all), sub_hosts:
@@ -31,6 +31,8 @@ def plan(request, hosts, kvm_hosts=None, memservers=None):
     machines = whereabouts.machines(name, hosts)
     source = whereabouts.source(name, machines, hosts)
     found = machines[source]
+    if request.get("seal") and found["memory"]:
+        found = dict(found, memory=dict(found["memory"], sealed=True))
     answer = {"source_host": source, "config": found["config"], "leftovers": [], "reasons": []}
 
     if whereabouts.is_moving(found):

@@ -11,10 +11,11 @@ from ansible_collections.smemv.kvm.plugins.module_utils.sizes import MIB, PAGE, 
 
 MINIMUM = 64 * MIB
 MINIMUM_A_VCPU = 32 * MIB
-# What QEMU itself wants beside the guest's memory, and what for each page of it: where it is, when it came, and its tag
-# and version where pages are sealed.
+# What QEMU itself wants beside the guest's memory, and what for each page of it: where it is, and when it came; and its
+# tag and version where pages are sealed.
 OVERHEAD = 64 * MIB
-OVERHEAD_A_PAGE = 32
+OVERHEAD_A_PAGE = 8
+SEAL_A_PAGE = 24
 
 
 def of_source(source, machine, main_memory):
@@ -114,7 +115,11 @@ def beside_resident(destination, machine):
 
 def overhead(machine):
     """Bytes that QEMU itself wants for a VM."""
-    return OVERHEAD + (page_up(machine["memory"]["total"] // PAGE * OVERHEAD_A_PAGE) if machine["memory"] else 0)
+    memory = machine["memory"]
+    if memory is None:
+        return OVERHEAD
+    a_page = OVERHEAD_A_PAGE + (SEAL_A_PAGE if memory.get("sealed") else 0)
+    return OVERHEAD + page_up(memory["total"] // PAGE * a_page)
 
 
 def of_main_host(host, info, machine, main_memory):

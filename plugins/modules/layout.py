@@ -43,6 +43,10 @@ options:
       - How much guest memory may be resident on the destination, such as V(1GiB), or V(all).
       - Without it the VM is to be split, and has there what it has now, or else as much as the host can spare.
     type: str
+  seal:
+    description: Whether its pages are to be sealed, for which the main host has tags to keep.
+    type: bool
+    default: false
   kvm_hosts:
     description: Names of the hosts that can run VMs.
     type: list
@@ -136,6 +140,7 @@ def main():
             "destination_host": {"type": "str"},
             "sub_hosts": {"type": "list", "elements": "str"},
             "main_memory": {"type": "str"},
+            "seal": {"type": "bool", "default": False},
             "kvm_hosts": {"type": "list", "elements": "str", "required": True},
             "memservers": {"type": "list", "elements": "str", "required": True},
             "hosts": {"type": "dict"},
