@@ -10,6 +10,7 @@
 #include "qemu/iov.h"
 #include "qemu/lockable.h"
 #include "qemu/sockets.h"
+#include "qemu/units.h"
 #include "qemu/timer.h"
 #include "io/channel-socket.h"
 #include "io/channel-tls.h"
@@ -35,8 +36,11 @@ static const struct {
     { IPPROTO_TCP, TCP_NODELAY, 1 },
 };
 
-/* Room for the response to a GET of one page, and more. */
-#define BUFFER_SIZE 8192
+/*
+ * Room for the responses to SMEMV_GETS GETs of one page; and behind a part of
+ * one for a whole record of TLS, or GnuTLS would keep some of that.
+ */
+#define BUFFER_SIZE (64 * KiB)
 
 void smemv_conn_init(SmemvConn *c, SmemvSession *s, SmemvPeer *peer)
 {
@@ -53,6 +57,7 @@ void smemv_conn_close(SmemvConn *c)
     g_clear_pointer(&c->buf, g_free);
     g_clear_pointer(&c->sealer, smemv_sealer_free);
     c->start = c->end = 0;
+    c->gets = 0;
 }
 
 void smemv_conn_interrupt(SmemvConn *c)
@@ -342,6 +347,7 @@ static int conn_connect(SmemvConn *c, Error **errp)
         return conn_failed(c, errp);
     }
     c->ioc = QIO_CHANNEL(sioc);
+    c->fd = fd;
     c->buf = g_malloc(BUFFER_SIZE);
     qio_channel_set_name(c->ioc, "smemv");
     if (c->session->tls_dir && !conn_start_tls(c, errp)) {
@@ -561,29 +567,42 @@ int smemv_conn_await(SmemvConn *c, size_t requests, Error **errp)
     return first;
 }
 
-int smemv_conn_get(SmemvConn *c, uint64_t page, const uint8_t **data,
-                   Error **errp)
+int smemv_conn_send_gets(SmemvConn *c, const uint64_t *pages, size_t n,
+                         Error **errp)
+{
+    uint8_t heads[SMEMV_GETS * SMEMV_WIRE_HEADER_SIZE];
+    struct iovec iov = { heads, n * SMEMV_WIRE_HEADER_SIZE };
+
+    assert(n <= SMEMV_GETS);
+    for (size_t i = 0; i < n; i++) {
+        struct smemv_wire_request q = {
+            .opcode = SMEMV_WIRE_GET,
+            .count = 1,
+            .address = pages[i] << SMEMV_PAGE_BITS,
+        };
+
+        smemv_wire_put_request(heads + i * SMEMV_WIRE_HEADER_SIZE, &q);
+    }
+    if (conn_send(c, &iov, 1, errp)) {
+        return -1;
+    }
+    c->gets += n;
+    return 0;
+}
+
+int smemv_conn_receive_get(SmemvConn *c, uint64_t page, const uint8_t **data,
+                           Error **errp)
 {
     ERRP_GUARD();
-    struct smemv_wire_request q = {
-        .opcode = SMEMV_WIRE_GET,
-        .count = 1,
-        .address = page << SMEMV_PAGE_BITS,
-    };
     struct smemv_wire_response r;
     struct smemv_wire_entry e;
-    uint8_t header[SMEMV_WIRE_HEADER_SIZE];
-    struct iovec iov = { header, sizeof(header) };
     const uint8_t *payload;
     uint32_t length = SMEMV_WIRE_ENTRY_SIZE;
     const char *wrong;
     uint8_t *found;
     int ret;
 
-    smemv_wire_put_request(header, &q);
-    if (conn_send(c, &iov, 1, errp)) {
-        return -1;
-    }
+    c->gets--;
     ret = conn_receive(c, &r, &payload, errp);
     if (ret) {
         return ret;
@@ -612,6 +631,46 @@ int smemv_conn_get(SmemvConn *c, uint64_t page, const uint8_t **data,
         return conn_wrong_page(c, page, "is damaged", errp);
     }
     return conn_open(c, page, found, errp);
+}
+
+int smemv_conn_get(SmemvConn *c, uint64_t page, const uint8_t **data,
+                   Error **errp)
+{
+    int ret = smemv_conn_send_gets(c, &page, 1, errp);
+
+    return ret ? ret : smemv_conn_receive_get(c, page, data, errp);
+}
+
+int smemv_conns_answering(const SmemvConn *conns, unsigned n)
+{
+    g_autofree GPollFD *fds = NULL;
+    unsigned waiting = 0, last = 0, n_fds = 0;
+
+    for (unsigned i = 0; i < n; i++) {
+        if (conns[i].gets && conns[i].end > conns[i].start) {
+            return i;
+        }
+        if (conns[i].gets) {
+            waiting++;
+            last = i;
+        }
+    }
+    if (waiting < 2) {
+        return waiting ? last : -1;
+    }
+    fds = g_new(GPollFD, waiting);
+    for (unsigned i = 0; i < n; i++) {
+        if (conns[i].gets) {
+            fds[n_fds++] = (GPollFD) { .fd = conns[i].fd, .events = G_IO_IN };
+        }
+    }
+    g_poll(fds, n_fds, -1);
+    for (unsigned i = 0, fd = 0; i < n; i++) {
+        if (conns[i].gets && fds[fd++].revents) {
+            return i;
+        }
+    }
+    return last;                 /* interrupted: its answer comes as well */
 }
 
 /* The entries of a run, and what is wrong with them, if anything is. */

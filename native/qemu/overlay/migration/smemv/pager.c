@@ -36,6 +36,13 @@ typedef struct SmemvFaultThread {
     SmemvConn *conns;            /* to each peer, SMEMV_MAX_PEERS of them */
 } SmemvFaultThread;
 
+/* A page that comes in for a fault. */
+typedef struct SmemvFetch {
+    uint64_t page;
+    uint8_t place;               /* where it was */
+    bool here;
+} SmemvFetch;
+
 bool smemv_pager_supported(Error **errp)
 {
     uint64_t features;
@@ -228,22 +235,28 @@ static void second_chance(SmemvPager *p, uint64_t page)
 
 /*
  * Fetch @page from peer @i, however long that takes: the memserver may be
- * restarting, or its link may be down.
+ * restarting, or its link may be down. If it is @asked for already, only that
+ * answer is awaited: NULL where it does not come, as the connection is lost.
  */
-static const uint8_t *fetch(SmemvFaultThread *t, unsigned i, uint64_t page)
+static const uint8_t *fetch(SmemvFaultThread *t, unsigned i, uint64_t page,
+                            bool asked)
 {
     static const uint8_t zeros[SMEMV_PAGE_SIZE];
     SmemvPager *p = t->p;
     SmemvConn *c = &t->conns[i];
     const uint8_t *data;
 
-    trace_smemv_page_in(page, c->peer->name);
     while (true) {
         g_autoptr(Error) err = NULL;
-        int ret = c->ioc ? 0 : smemv_conn_attach(c, &err);
+        int ret;
 
-        if (!ret) {
-            ret = smemv_conn_get(c, page, &data, &err);
+        if (asked) {
+            ret = smemv_conn_receive_get(c, page, &data, &err);
+        } else {
+            ret = c->ioc ? 0 : smemv_conn_attach(c, &err);
+            if (!ret) {
+                ret = smemv_conn_get(c, page, &data, &err);
+            }
         }
         if (!ret) {
             break;
@@ -262,6 +275,9 @@ static const uint8_t *fetch(SmemvFaultThread *t, unsigned i, uint64_t page)
             smemv_fatal("smemv: page 0x%" PRIx64 " cannot be had, the VM ends: "
                         "%s", page << SMEMV_PAGE_BITS, error_get_pretty(err));
         }
+        if (asked) {
+            return NULL;
+        }
         g_usleep(SMEMV_RECONNECT_US);
     }
     if (!data) {
@@ -273,73 +289,176 @@ static const uint8_t *fetch(SmemvFaultThread *t, unsigned i, uint64_t page)
     return data;
 }
 
+static bool has_room(const SmemvPager *p)
+{
+    return smemv_pager_held(p) < p->limit || !p->may_evict;
+}
+
 /* Wait, with the lock held, until a page may come in. */
 static bool wait_for_room(SmemvPager *p)
 {
-    while (smemv_pager_held(p) >= p->limit && p->may_evict && !p->stop) {
+    while (!has_room(p) && !p->stop) {
         qemu_cond_signal(&p->work);
         qemu_cond_wait(&p->room, &p->lock);
     }
     return !p->stop;
 }
 
-static void page_in(SmemvFaultThread *t, uint64_t page)
+/* The page that a fault is on. */
+static uint64_t page_of(SmemvPager *p, const struct uffd_msg *msg)
 {
-    SmemvPager *p = t->p;
-    const uint8_t *data = NULL;
-    uint8_t place;
-
-    if (!wait_for_room(p)) {
-        return;
-    }
-    /* Another thread may have fetched it while this one waited. */
-    place = p->map->place[page];
-    if (place == SMEMV_STAGED) {
-        second_chance(p, page);
-        return;
-    } else if (place == SMEMV_MAIN || place == SMEMV_FETCHING) {
-        return;
-    }
-
-    smemv_pager_begin_in(p, page);
-    smemv_readahead_fault(p->readahead, page);
-    qemu_mutex_unlock(&p->lock);
-    if (place != SMEMV_ZERO) {
-        data = fetch(t, place - SMEMV_REMOTE, page);
-    }
-    if (place == SMEMV_ZERO || data) {
-        smemv_pager_copy_in(p, page, data);
-    }
-    qemu_mutex_lock(&p->lock);
-    smemv_pager_end_in(p, page, place);
-}
-
-static void serve_fault(SmemvFaultThread *t, const void *address)
-{
-    SmemvPager *p = t->p;
+    void *address = (void *)(uintptr_t)msg->arg.pagefault.address;
     uint64_t page;
 
-    if (!smemv_page_map_find(p->map, address, &page)) {
+    if (msg->event != UFFD_EVENT_PAGEFAULT ||
+        !smemv_page_map_find(p->map, address, &page)) {
         smemv_fatal("smemv: page fault at %p, which is no guest RAM", address);
     }
+    return page;
+}
 
+static bool is_absent(const SmemvPager *p, uint64_t page)
+{
+    uint8_t place = p->map->place[page];
+
+    return place != SMEMV_MAIN && place != SMEMV_FETCHING &&
+           place != SMEMV_STAGED;
+}
+
+/*
+ * Look at the first of @n faults, and do what can be done at once. Their pages
+ * that are to be fetched become @fetches. Returns how many faults that were:
+ * those that there is no room for wait until what was begun has been fetched.
+ */
+static size_t begin_faults(SmemvPager *p, const struct uffd_msg *msgs,
+                           size_t n, SmemvFetch *fetches, size_t *n_fetches)
+{
+    size_t i;
+
+    *n_fetches = 0;
     QEMU_LOCK_GUARD(&p->lock);
-    p->faults++;
-    switch (p->map->place[page]) {
-    case SMEMV_MAIN:
-        /* It came in between; whoever waits may not have seen it. */
-        uffd_wakeup(p->uffd, smemv_page_map_host(p->map, page),
-                    SMEMV_PAGE_SIZE);
-        break;
-    case SMEMV_FETCHING:
-        /* It may be read ahead, and the guest have caught up. */
-        smemv_readahead_fault(p->readahead, page);
-        break;
-    case SMEMV_STAGED:
-        second_chance(p, page);
-        break;
-    default:
-        page_in(t, page);
+    for (i = 0; i < n; i++) {
+        uint64_t page = page_of(p, &msgs[i]);
+
+        if (is_absent(p, page)) {
+            if (*n_fetches && !has_room(p)) {
+                break;
+            }
+            if (!wait_for_room(p)) {
+                return n;
+            }
+        }
+        p->faults++;
+        /* Another thread may have fetched it while this one waited. */
+        switch (p->map->place[page]) {
+        case SMEMV_MAIN:
+            /* It came in between; whoever waits may not have seen it. */
+            uffd_wakeup(p->uffd, smemv_page_map_host(p->map, page),
+                        SMEMV_PAGE_SIZE);
+            break;
+        case SMEMV_FETCHING:
+            /* It may be read ahead, and the guest have caught up. */
+            smemv_readahead_fault(p->readahead, page);
+            break;
+        case SMEMV_STAGED:
+            second_chance(p, page);
+            break;
+        default:
+            fetches[*n_fetches].page = page;
+            fetches[*n_fetches].here = false;
+            fetches[(*n_fetches)++].place = smemv_pager_begin_in(p, page);
+            smemv_readahead_fault(p->readahead, page);
+        }
+    }
+    return i;
+}
+
+/* Ask peer @i for those of @fetches that it has. */
+static void ask(SmemvFaultThread *t, unsigned i, const SmemvFetch *fetches,
+                size_t n)
+{
+    uint64_t pages[SMEMV_GETS];
+    size_t n_pages = 0;
+
+    for (size_t j = 0; j < n; j++) {
+        if (fetches[j].place == SMEMV_REMOTE + i) {
+            trace_smemv_page_in(fetches[j].page, t->conns[i].peer->name);
+            pages[n_pages++] = fetches[j].page;
+        }
+    }
+    if (n_pages && t->conns[i].ioc) {
+        smemv_conn_send_gets(&t->conns[i], pages, n_pages, NULL);
+    }
+}
+
+/* Have @data, or zeros, where it belongs. */
+static void place(SmemvPager *p, SmemvFetch *f, const void *data)
+{
+    smemv_pager_copy_in(p, f->page, data);
+    f->here = true;
+}
+
+/* Take the next answer of peer @i, to the first of @fetches that awaits one. */
+static void take_answer(SmemvFaultThread *t, unsigned i, SmemvFetch *fetches)
+{
+    SmemvFetch *f = fetches;
+    const uint8_t *data;
+
+    while (f->place != SMEMV_REMOTE + i || f->here) {
+        f++;
+    }
+    data = fetch(t, i, f->page, true);
+    if (data) {
+        place(t->p, f, data);
+    }
+}
+
+/*
+ * Fetch the pages of several faults: those of one peer with one message, and
+ * the answers as they come.
+ */
+static void fetch_all(SmemvFaultThread *t, SmemvFetch *fetches, size_t n)
+{
+    unsigned n_peers = t->p->session->n_peers;
+    int answering;
+
+    for (unsigned i = 0; i < n_peers; i++) {
+        ask(t, i, fetches, n);
+    }
+    for (size_t j = 0; j < n; j++) {
+        if (fetches[j].place == SMEMV_ZERO) {
+            place(t->p, &fetches[j], NULL);
+        }
+    }
+    while ((answering = smemv_conns_answering(t->conns, n_peers)) >= 0) {
+        take_answer(t, answering, fetches);
+    }
+    for (size_t j = 0; j < n; j++) {
+        SmemvFetch *f = &fetches[j];
+        const uint8_t *data = f->here ? NULL :
+            fetch(t, f->place - SMEMV_REMOTE, f->page, false);
+
+        if (data) {
+            place(t->p, f, data);
+        }
+    }
+}
+
+static void serve_faults(SmemvFaultThread *t, const struct uffd_msg *msgs,
+                         size_t n)
+{
+    SmemvFetch fetches[SMEMV_GETS];
+    SmemvPager *p = t->p;
+    size_t n_fetches;
+
+    for (size_t done = 0; done < n;) {
+        done += begin_faults(p, msgs + done, n - done, fetches, &n_fetches);
+        fetch_all(t, fetches, n_fetches);
+
+        QEMU_LOCK_GUARD(&p->lock);
+        for (size_t i = 0; i < n_fetches; i++) {
+            smemv_pager_end_in(p, fetches[i].page, fetches[i].place);
+        }
     }
 }
 
@@ -347,19 +466,17 @@ static void *fault_thread(void *opaque)
 {
     SmemvFaultThread *t = opaque;
     SmemvPager *p = t->p;
+    struct uffd_msg msgs[SMEMV_GETS];
     struct epoll_event event;
-    struct uffd_msg msg;
 
     while (!qatomic_read(&p->stop)) {
-        ssize_t n = read(p->uffd, &msg, sizeof(msg));
+        ssize_t n = read(p->uffd, msgs, sizeof(msgs));
 
-        if (n == sizeof(msg)) {
-            if (msg.event == UFFD_EVENT_PAGEFAULT) {
-                serve_fault(t, (void *)(uintptr_t)msg.arg.pagefault.address);
-            }
+        if (n > 0) {
+            serve_faults(t, msgs, n / sizeof(msgs[0]));
         } else if (n < 0 && errno == EAGAIN) {
             epoll_wait(t->epoll_fd, &event, 1, -1);
-        } else if (n >= 0 || errno != EINTR) {
+        } else if (n == 0 || errno != EINTR) {
             smemv_fatal("smemv: cannot read page faults: %s", strerror(errno));
         }
     }
