@@ -62,6 +62,10 @@ class Vm:
         """Run a QMP command; underscores in the arguments' names stand for hyphens. Raises the client's errors."""
         return self._client.execute(command, **arguments)
 
+    def wait_for_event(self, name: str, timeout: float) -> dict[str, Any]:
+        """The data of the next QMP event of that name. Raises the client's errors."""
+        return self._client.wait_event(name, timeout)["data"]
+
     def stop(self) -> None:
         """End the process, whatever it is doing."""
         self._client.close()

@@ -14,6 +14,7 @@
 #include "qemu/timer.h"
 #include "io/channel-socket.h"
 #include "io/channel-tls.h"
+#include "qapi/qapi-events-smemv.h"
 #include "client.h"
 #include "page-map.h"
 #include "trace.h"
@@ -58,12 +59,29 @@ void smemv_conn_close(SmemvConn *c)
     g_clear_pointer(&c->sealer, smemv_sealer_free);
     c->start = c->end = 0;
     c->gets = 0;
+    qatomic_set(&c->interrupted, false);
 }
 
 void smemv_conn_interrupt(SmemvConn *c)
 {
     if (c->ioc) {
+        qatomic_set(&c->interrupted, true);
         qio_channel_shutdown(c->ioc, QIO_CHANNEL_SHUTDOWN_BOTH, NULL);
+    }
+}
+
+/* Take note of whether the peer's memserver answers, and tell of a change. */
+static void set_lost(SmemvPeer *peer, bool lost)
+{
+    if (qatomic_xchg(&peer->lost, lost) == lost) {
+        return;
+    }
+    if (lost) {
+        qapi_event_send_smemv_sub_host_unreachable(peer->name, peer->host,
+                                                   peer->port);
+    } else {
+        qapi_event_send_smemv_sub_host_reachable(peer->name, peer->host,
+                                                 peer->port);
     }
 }
 
@@ -72,7 +90,9 @@ static int conn_failed(SmemvConn *c, Error **errp)
     error_prepend(errp, "memserver on %s (%s:%u): ", c->peer->name,
                   c->peer->host, c->peer->port);
     trace_smemv_conn_failed(c->peer->name);
-    qatomic_set(&c->peer->lost, true);
+    if (!qatomic_read(&c->interrupted)) {
+        set_lost(c->peer, true);
+    }
     smemv_conn_close(c);
     return -1;
 }
@@ -123,6 +143,8 @@ static int conn_fill(SmemvConn *c, size_t need, Error **errp)
 
         if (n == 0) {
             error_setg(errp, "closed the connection");
+        } else if (n == QIO_CHANNEL_ERR_BLOCK) {
+            error_setg(errp, "does not answer");
         }
         if (n <= 0) {
             return conn_failed(c, errp);
@@ -330,6 +352,7 @@ static int conn_connect(SmemvConn *c, Error **errp)
         .version_min = SMEMV_WIRE_VERSION,
         .version_max = SMEMV_WIRE_VERSION,
     };
+    const struct timeval silence = { .tv_sec = LOST_MS / 1000 };
     uint8_t body[SMEMV_WIRE_HELLO_SIZE];
     const uint8_t *payload;
     QIOChannelSocket *sioc = NULL;
@@ -337,6 +360,9 @@ static int conn_connect(SmemvConn *c, Error **errp)
 
     smemv_conn_close(c);
     fd = peer_socket(c->peer, errp);
+    if (fd >= 0 && c->impatient) {
+        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &silence, sizeof(silence));
+    }
     if (fd >= 0) {
         sioc = qio_channel_socket_new_fd(fd, errp);
         if (!sioc) {
@@ -420,7 +446,7 @@ int smemv_conn_attach(SmemvConn *c, Error **errp)
     ret = conn_call(c, request(SMEMV_WIRE_ATTACH), body, sizeof(body), &payload,
                     sizeof(uint64_t), errp);
     if (!ret) {
-        qatomic_set(&c->peer->lost, false);
+        set_lost(c->peer, false);
         trace_smemv_conn_attached(c->peer->name, a.epoch);
     }
     return ret;
@@ -641,7 +667,7 @@ int smemv_conn_get(SmemvConn *c, uint64_t page, const uint8_t **data,
     return ret ? ret : smemv_conn_receive_get(c, page, data, errp);
 }
 
-int smemv_conns_answering(const SmemvConn *conns, unsigned n)
+int smemv_conns_answering(SmemvConn *conns, unsigned n)
 {
     g_autofree GPollFD *fds = NULL;
     unsigned waiting = 0, last = 0, n_fds = 0;
@@ -664,13 +690,15 @@ int smemv_conns_answering(const SmemvConn *conns, unsigned n)
             fds[n_fds++] = (GPollFD) { .fd = conns[i].fd, .events = G_IO_IN };
         }
     }
-    g_poll(fds, n_fds, -1);
+    if (!g_poll(fds, n_fds, LOST_MS)) {
+        smemv_conn_interrupt(&conns[last]);
+    }
     for (unsigned i = 0, fd = 0; i < n; i++) {
         if (conns[i].gets && fds[fd++].revents) {
             return i;
         }
     }
-    return last;                 /* interrupted: its answer comes as well */
+    return last;
 }
 
 /* The entries of a run, and what is wrong with them, if anything is. */

@@ -32,6 +32,8 @@ typedef struct SmemvConn {
     QIOChannel *ioc;             /* NULL while not connected */
     int fd;                      /* its socket */
     unsigned gets;               /* sent on it, and not answered yet */
+    bool impatient;              /* a silence of 10 s ends it */
+    bool interrupted;            /* (atomic) this process ends it */
     SmemvSealer *sealer;         /* while connected, of a sealed session */
     uint64_t epoch;              /* with which it attached last */
     uint8_t *buf;                /* received, and not yet taken */
@@ -96,9 +98,9 @@ int smemv_conn_receive_get(SmemvConn *c, uint64_t page, const uint8_t **data,
 
 /*
  * Which of @n connections has the next answer to a GET: waits for it where
- * several await some. -1 where none does.
+ * several await some, and ends one where all are silent. -1 where none does.
  */
-int smemv_conns_answering(const SmemvConn *conns, unsigned n);
+int smemv_conns_answering(SmemvConn *conns, unsigned n);
 
 /*
  * Fetch the run of @n pages, at most SMEMV_WIRE_MAX_PAGES, that begins at

@@ -21,6 +21,7 @@
 #include "rebalance.h"
 #include "smemv.h"
 #include "trace.h"
+#include "waiting.h"
 
 /* How often a wait looks up, in ms: a migration can be cancelled. */
 #define WAKE_MS 100
@@ -35,13 +36,6 @@ typedef struct SmemvFaultThread {
     int epoll_fd;
     SmemvConn *conns;            /* to each peer, SMEMV_MAX_PEERS of them */
 } SmemvFaultThread;
-
-/* A page that comes in for a fault. */
-typedef struct SmemvFetch {
-    uint64_t page;
-    uint8_t place;               /* where it was */
-    bool here;
-} SmemvFetch;
 
 bool smemv_pager_supported(Error **errp)
 {
@@ -233,60 +227,77 @@ static void second_chance(SmemvPager *p, uint64_t page)
     smemv_pager_arrived(p, page);
 }
 
-/*
- * Fetch @page from peer @i, however long that takes: the memserver may be
- * restarting, or its link may be down. If it is @asked for already, only that
- * answer is awaited: NULL where it does not come, as the connection is lost.
- */
-static const uint8_t *fetch(SmemvFaultThread *t, unsigned i, uint64_t page,
-                            bool asked)
+/* Have @data, or zeros, where it belongs. */
+static void place(SmemvPager *p, SmemvFetch *f, const void *data)
 {
-    static const uint8_t zeros[SMEMV_PAGE_SIZE];
-    SmemvPager *p = t->p;
-    SmemvConn *c = &t->conns[i];
-    const uint8_t *data;
+    smemv_pager_copy_in(p, f->page, data);
+    f->here = true;
+}
 
-    while (true) {
-        g_autoptr(Error) err = NULL;
-        int ret;
+bool smemv_pager_fetch(SmemvPager *p, SmemvConn *c, SmemvFetch *f)
+{
+    g_autoptr(Error) err = NULL;
+    const uint8_t *data = NULL;
+    int ret;
 
-        if (asked) {
-            ret = smemv_conn_receive_get(c, page, &data, &err);
-        } else {
-            ret = c->ioc ? 0 : smemv_conn_attach(c, &err);
-            if (!ret) {
-                ret = smemv_conn_get(c, page, &data, &err);
-            }
-        }
+    if (c->gets) {
+        ret = smemv_conn_receive_get(c, f->page, &data, &err);
+    } else {
+        ret = c->ioc ? 0 : smemv_conn_attach(c, &err);
         if (!ret) {
-            break;
+            ret = smemv_conn_get(c, f->page, &data, &err);
         }
-        if (qatomic_read(&p->stop)) {
-            return NULL;
-        }
-        if (qatomic_read(&p->left) && !runstate_is_running()) {
-            /* Nothing of the guest: this process is about to end. */
-            return zeros;
-        }
-        if (ret == SMEMV_WIRE_STALE && smemv_peer_moved_on(c->peer, c->epoch)) {
-            /* The evictor has renewed the claim: attach once more. */
-            smemv_conn_close(c);
-        } else if (ret > 0) {
-            smemv_fatal("smemv: page 0x%" PRIx64 " cannot be had, the VM ends: "
-                        "%s", page << SMEMV_PAGE_BITS, error_get_pretty(err));
-        }
-        if (asked) {
-            return NULL;
-        }
-        g_usleep(SMEMV_RECONNECT_US);
+    }
+    if (ret && qatomic_read(&p->stop)) {
+        return false;
+    }
+    if (ret && qatomic_read(&p->left) && !runstate_is_running()) {
+        /* Nothing of the guest: this process is about to end. */
+        place(p, f, NULL);
+        return true;
+    }
+    if (ret == SMEMV_WIRE_STALE && smemv_peer_moved_on(c->peer, c->epoch)) {
+        /* The evictor has renewed the claim: attach once more. */
+        smemv_conn_close(c);
+        return false;
+    }
+    if (ret > 0) {
+        smemv_fatal("smemv: page 0x%" PRIx64 " cannot be had, the VM ends: %s",
+                    f->page << SMEMV_PAGE_BITS, error_get_pretty(err));
+    }
+    if (ret < 0) {
+        return false;
     }
     if (!data) {
         g_autofree char *id = smemv_session_id(p->session);
 
         smemv_fatal("smemv: page 0x%" PRIx64 " is missing on %s (session %s), "
-                    "the VM ends", page << SMEMV_PAGE_BITS, c->peer->name, id);
+                    "the VM ends", f->page << SMEMV_PAGE_BITS, c->peer->name,
+                    id);
     }
-    return data;
+    place(p, f, data);
+    return true;
+}
+
+void smemv_pager_end_fetch(SmemvPager *p, const SmemvFetch *f)
+{
+    uint64_t us = (get_clock() - f->began) / SCALE_US;
+
+    if (f->place != SMEMV_ZERO) {
+        p->latency[MIN(64 - clz64(us >> 4), SMEMV_LATENCIES - 1)]++;
+    }
+    smemv_pager_end_in(p, f->page, f->place);
+}
+
+SmemvConn *smemv_pager_conns(SmemvPager *p)
+{
+    SmemvConn *conns = g_new(SmemvConn, SMEMV_MAX_PEERS);
+
+    for (unsigned i = 0; i < SMEMV_MAX_PEERS; i++) {
+        smemv_conn_init(&conns[i], p->session, &p->session->peers[i]);
+        conns[i].impatient = true;
+    }
+    return conns;
 }
 
 static bool has_room(const SmemvPager *p)
@@ -297,6 +308,7 @@ static bool has_room(const SmemvPager *p)
 /* Wait, with the lock held, until a page may come in. */
 static bool wait_for_room(SmemvPager *p)
 {
+    p->room_waits += !has_room(p);
     while (!has_room(p) && !p->stop) {
         qemu_cond_signal(&p->work);
         qemu_cond_wait(&p->room, &p->lock);
@@ -333,6 +345,7 @@ static bool is_absent(const SmemvPager *p, uint64_t page)
 static size_t begin_faults(SmemvPager *p, const struct uffd_msg *msgs,
                            size_t n, SmemvFetch *fetches, size_t *n_fetches)
 {
+    int64_t now = get_clock();
     size_t i;
 
     *n_fetches = 0;
@@ -364,53 +377,52 @@ static size_t begin_faults(SmemvPager *p, const struct uffd_msg *msgs,
             second_chance(p, page);
             break;
         default:
-            fetches[*n_fetches].page = page;
-            fetches[*n_fetches].here = false;
-            fetches[(*n_fetches)++].place = smemv_pager_begin_in(p, page);
+            fetches[(*n_fetches)++] = (SmemvFetch) {
+                .page = page,
+                .began = now,
+                .place = smemv_pager_begin_in(p, page),
+            };
             smemv_readahead_fault(p->readahead, page);
         }
     }
     return i;
 }
 
-/* Ask peer @i for those of @fetches that it has. */
+/*
+ * Ask peer @i for those of @fetches that it has. To connect to one that does
+ * not answer takes long: that is left to the thread that waits for it.
+ */
 static void ask(SmemvFaultThread *t, unsigned i, const SmemvFetch *fetches,
                 size_t n)
 {
+    SmemvConn *c = &t->conns[i];
     uint64_t pages[SMEMV_GETS];
     size_t n_pages = 0;
 
     for (size_t j = 0; j < n; j++) {
         if (fetches[j].place == SMEMV_REMOTE + i) {
-            trace_smemv_page_in(fetches[j].page, t->conns[i].peer->name);
+            trace_smemv_page_in(fetches[j].page, c->peer->name);
             pages[n_pages++] = fetches[j].page;
         }
     }
-    if (n_pages && t->conns[i].ioc) {
-        smemv_conn_send_gets(&t->conns[i], pages, n_pages, NULL);
+    if (n_pages && !c->ioc && !qatomic_read(&c->peer->lost) &&
+        smemv_conn_attach(c, NULL)) {
+        smemv_conn_close(c);
     }
-}
-
-/* Have @data, or zeros, where it belongs. */
-static void place(SmemvPager *p, SmemvFetch *f, const void *data)
-{
-    smemv_pager_copy_in(p, f->page, data);
-    f->here = true;
+    if (n_pages && c->ioc) {
+        smemv_conn_send_gets(c, pages, n_pages, NULL);
+    }
 }
 
 /* Take the next answer of peer @i, to the first of @fetches that awaits one. */
 static void take_answer(SmemvFaultThread *t, unsigned i, SmemvFetch *fetches)
 {
     SmemvFetch *f = fetches;
-    const uint8_t *data;
 
     while (f->place != SMEMV_REMOTE + i || f->here) {
         f++;
     }
-    data = fetch(t, i, f->page, true);
-    if (data) {
-        place(t->p, f, data);
-    }
+    smemv_pager_fetch(t->p, &t->conns[i], f);
 }
 
 /*
@@ -433,15 +445,6 @@ static void fetch_all(SmemvFaultThread *t, SmemvFetch *fetches, size_t n)
     while ((answering = smemv_conns_answering(t->conns, n_peers)) >= 0) {
         take_answer(t, answering, fetches);
     }
-    for (size_t j = 0; j < n; j++) {
-        SmemvFetch *f = &fetches[j];
-        const uint8_t *data = f->here ? NULL :
-            fetch(t, f->place - SMEMV_REMOTE, f->page, false);
-
-        if (data) {
-            place(t->p, f, data);
-        }
-    }
 }
 
 static void serve_faults(SmemvFaultThread *t, const struct uffd_msg *msgs,
@@ -457,7 +460,11 @@ static void serve_faults(SmemvFaultThread *t, const struct uffd_msg *msgs,
 
         QEMU_LOCK_GUARD(&p->lock);
         for (size_t i = 0; i < n_fetches; i++) {
-            smemv_pager_end_in(p, fetches[i].page, fetches[i].place);
+            if (fetches[i].here) {
+                smemv_pager_end_fetch(p, &fetches[i]);
+            } else {
+                smemv_waiting_add(p->waiting, &fetches[i]);
+            }
         }
     }
 }
@@ -475,7 +482,10 @@ static void *fault_thread(void *opaque)
         if (n > 0) {
             serve_faults(t, msgs, n / sizeof(msgs[0]));
         } else if (n < 0 && errno == EAGAIN) {
-            epoll_wait(t->epoll_fd, &event, 1, -1);
+            if (epoll_wait(t->epoll_fd, &event, 1, -1) < 0 && errno != EINTR) {
+                smemv_fatal("smemv: cannot wait for page faults: %s",
+                            strerror(errno));
+            }
         } else if (n == 0 || errno != EINTR) {
             smemv_fatal("smemv: cannot read page faults: %s", strerror(errno));
         }
@@ -496,10 +506,7 @@ static SmemvFaultThread *fault_thread_new(SmemvPager *p, Error **errp)
 
     t->p = p;
     t->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    t->conns = g_new(SmemvConn, SMEMV_MAX_PEERS);
-    for (unsigned i = 0; i < SMEMV_MAX_PEERS; i++) {
-        smemv_conn_init(&t->conns[i], p->session, &p->session->peers[i]);
-    }
+    t->conns = smemv_pager_conns(p);
     if (t->epoll_fd < 0 ||
         epoll_ctl(t->epoll_fd, EPOLL_CTL_ADD, p->uffd, &fault) ||
         epoll_ctl(t->epoll_fd, EPOLL_CTL_ADD, p->stop_fd, &stop)) {
@@ -564,6 +571,7 @@ static void pager_stop(SmemvPager *p)
         qemu_cond_broadcast(&p->work);
         smemv_rebalance_wake(p->rebalance);
         smemv_readahead_wake(p->readahead);
+        smemv_waiting_wake(p->waiting);
     }
     if (write(p->stop_fd, &one, sizeof(one)) != sizeof(one)) {
         error_report("smemv: cannot tell the pager to stop");
@@ -621,6 +629,7 @@ SmemvPager *smemv_pager_new(SmemvSession *session, SmemvPageMap *map,
         }
     }
     p->readahead = smemv_readahead_new(p);
+    p->waiting = smemv_waiting_new(p);
     p->evictor = smemv_evictor_new(p, errp);
     p->rebalance = smemv_rebalance_new(p);
     return p->evictor ? p : NULL;
@@ -632,6 +641,7 @@ bool smemv_pager_start(SmemvPager *p, Error **errp)
         return false;
     }
     trace_smemv_pager_start(p->limit);
+    smemv_waiting_start(p->waiting);
     for (unsigned i = 0; i < SMEMV_FAULT_THREADS; i++) {
         qemu_thread_create(&p->fault_threads[i]->thread, "smemv-fault",
                            fault_thread, p->fault_threads[i],
@@ -744,6 +754,7 @@ void smemv_pager_dissolve(SmemvPager *p)
     for (unsigned i = 0; i < SMEMV_FAULT_THREADS; i++) {
         qemu_thread_join(&p->fault_threads[i]->thread);
     }
+    smemv_waiting_join(p->waiting);
 }
 
 void smemv_pager_free(SmemvPager *p)
@@ -756,6 +767,7 @@ void smemv_pager_free(SmemvPager *p)
     smemv_rebalance_free(p->rebalance);
     smemv_evictor_free(p->evictor);
     smemv_readahead_free(p->readahead);
+    smemv_waiting_free(p->waiting);
     smemv_staging_cleanup(&p->staging);
     for (unsigned i = 0; i < SMEMV_MAX_PEERS; i++) {
         g_array_free(p->drops[i], true);
