@@ -90,7 +90,8 @@ class Vm:
         return [line.rstrip("\r") for line in text.split("\n")[:-1]]
 
     def guest_status(self) -> dict[str, Any] | None:
-        """The last status line: t (float), phase (str), accesses, rate, wrong, pages, maxgap_ms, filled (int)."""
+        """The last status line: t (float), phase (str), accesses, rate, wrong, pages, maxgap_ms, filled,
+        transfers (int)."""
         lines = [line for line in self.console_lines() if line.startswith(STATUS_PREFIX)]
         return parse_status(lines[-1]) if lines else None
 
