@@ -62,6 +62,10 @@ class Vm:
         """Run a QMP command; underscores in the arguments' names stand for hyphens. Raises the client's errors."""
         return self._client.execute(command, **arguments)
 
+    def wait_for_event(self, name: str, timeout: float) -> dict[str, Any]:
+        """The data of the next QMP event of that name. Raises the client's errors."""
+        return self._client.wait_event(name, timeout)["data"]
+
     def stop(self) -> None:
         """End the process, whatever it is doing."""
         self._client.close()
@@ -86,7 +90,8 @@ class Vm:
         return [line.rstrip("\r") for line in text.split("\n")[:-1]]
 
     def guest_status(self) -> dict[str, Any] | None:
-        """The last status line: t (float), phase (str), accesses, rate, wrong, pages, maxgap_ms, filled (int)."""
+        """The last status line: t (float), phase (str), accesses, rate, wrong, pages, maxgap_ms, filled,
+        transfers (int)."""
         lines = [line for line in self.console_lines() if line.startswith(STATUS_PREFIX)]
         return parse_status(lines[-1]) if lines else None
 

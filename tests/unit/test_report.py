@@ -65,9 +65,7 @@ def test_without_a_second_look_nothing_is_drawn():
 def test_each_chart_is_whole_and_says_what_it_shows():
     place = {"host": "host-1", "memory": MEMORY}
     looks = [seen(1, 1, 1, 1), seen(2, 3, 2, 1)]
-    drawn = relocation_charts(
-        {"before": place, "after": place, "moving": SAMPLES, "placing": SAMPLES, "looks": looks}
-    )
+    drawn = relocation_charts({"before": place, "after": place, "moving": SAMPLES, "placing": SAMPLES, "looks": looks})
     assert set(drawn) == {"placement", "sent", "rates", "remaining", "placed", "paging"}
     for svg in drawn.values():
         assert xml.etree.ElementTree.fromstring(svg).tag.endswith("svg")

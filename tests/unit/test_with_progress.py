@@ -40,9 +40,11 @@ def task(monkeypatch):
         monkeypatch.setattr(with_progress.ActionBase, "run", lambda *_args: {})
         monkeypatch.setattr(with_progress.time, "monotonic", lambda: now[0])
         monkeypatch.setattr(with_progress.time, "sleep", lambda seconds: now.append(now.pop() + seconds))
-        monkeypatch.setattr(with_progress, "Display", lambda: SimpleNamespace(
-            display=lines.append, warning=lambda text: lines.append(f"WARNING {text}")
-        ))
+        monkeypatch.setattr(
+            with_progress,
+            "Display",
+            lambda: SimpleNamespace(display=lines.append, warning=lambda text: lines.append(f"WARNING {text}")),
+        )
         result = plugin.run(None, {})
         assert not answers
         return result, executed, lines, now[0]

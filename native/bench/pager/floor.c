@@ -15,6 +15,7 @@
 #include <linux/userfaultfd.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +29,9 @@
 
 #define PAGE_SIZE 4096
 #define REQUEST_SIZE 16
+
+/* Pages at the other end: more than a processor's caches hold. */
+#define STORED 65536
 
 static int uffd;
 
@@ -50,20 +54,22 @@ static void send_all(int fd, const void *from, size_t size)
     }
 }
 
-/* The other end: a page for each request. */
+/* The other end: a page for each request, by its address. */
 static void serve_pages(int listener)
 {
-    static unsigned char page[PAGE_SIZE];
+    static unsigned char pages[STORED][PAGE_SIZE];
     char request[REQUEST_SIZE];
+    uint64_t address;
     int one = 1, fd = accept(listener, NULL, NULL);
 
     if (fd < 0 || setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))) {
         err(1, "accept");
     }
-    memset(page, 1, sizeof(page));
+    memset(pages, 1, sizeof(pages));
     for (;;) {
         receive(fd, request, sizeof(request));
-        send_all(fd, page, sizeof(page));
+        memcpy(&address, request, sizeof(address));
+        send_all(fd, pages[address / PAGE_SIZE % STORED], PAGE_SIZE);
     }
 }
 

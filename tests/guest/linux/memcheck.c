@@ -7,7 +7,7 @@
  * Each report interval it prints on the console
  *
  *   smemv-guest: t=SECONDS phase=fill|run accesses=N rate=N/s wrong=N pages=N
- *                maxgap_ms=N sweeps=N filled=N
+ *                maxgap_ms=N sweeps=N filled=N transfers=N
  *
  * (one line; rate and maxgap since the line before: maxgap is the longest time
  * between two accesses of one thread), every few seconds a line "config …",
@@ -16,6 +16,7 @@
  */
 #define _GNU_SOURCE
 #include "../pattern.h"
+#include "disk.h"
 #include "machine.h"
 #include "parameters.h"
 
@@ -263,8 +264,8 @@ static void report(struct worker *workers, unsigned threads, uint64_t pages,
                    uint64_t began)
 {
     static uint64_t last_done, last_time;
-    uint64_t filled = 0, accesses = 0, wrong = 0, gap = 0, sweeps = UINT64_MAX;
-    uint64_t time = now();
+    uint64_t filled = 0, accesses = 0, gap = 0, sweeps = UINT64_MAX;
+    uint64_t wrong = disk_wrong(), time = now();
 
     for (unsigned i = 0; i < threads; i++) {
         uint64_t its_gap = take_gap(&workers[i], time);
@@ -278,11 +279,11 @@ static void report(struct worker *workers, unsigned threads, uint64_t pages,
     }
     say("t=%.3f phase=%s accesses=%" PRIu64 " rate=%" PRIu64 "/s wrong=%"
         PRIu64 " pages=%" PRIu64 " maxgap_ms=%" PRIu64 " sweeps=%" PRIu64
-        " filled=%" PRIu64, (double)(time - began) / SECOND,
+        " filled=%" PRIu64 " transfers=%" PRIu64, (double)(time - began) / SECOND,
         filled < pages ? "fill" : "run", accesses,
         last_time ? (filled + accesses - last_done) * SECOND /
                     (time - last_time) : 0,
-        wrong, pages, gap / MILLISECOND, sweeps, filled);
+        wrong, pages, gap / MILLISECOND, sweeps, filled, disk_transfers());
     last_done = filled + accesses;
     last_time = time;
 }
@@ -322,6 +323,9 @@ int main(void)
     versions = allocate(bytes / PAGE_SIZE * sizeof(*versions));
     began = next = now();
     workers = start(bytes / PAGE_SIZE, threads);
+    if (parameters.disk) {
+        disk_start(parameters.disk);
+    }
     for (;;) {
         if (!described || now() - described >= DESCRIBE_INTERVAL) {
             machine_describe();

@@ -13,6 +13,9 @@
  * smemv.threads=N          default: one for each CPU
  * smemv.sweep=SECONDS      check all pages in turn this often (default 0:
  *                          never)
+ * smemv.disk=SIZE          transfers to and from the first disk, which it
+ *                          overwrites, past the cache, with a buffer of SIZE
+ *                          (default: none)
  * smemv.report=MS          status line this often (default 1000)
  */
 #ifndef PARAMETERS_H
@@ -31,6 +34,7 @@ struct parameters {
     uint64_t rate;              /* accesses per second; 0 for no limit */
     unsigned threads;           /* 0 for one a CPU */
     unsigned sweep;             /* seconds; 0 for never */
+    uint64_t disk;              /* bytes; 0 for no transfers */
     unsigned report;            /* milliseconds */
 };
 

@@ -10,9 +10,11 @@
 #include "qemu/iov.h"
 #include "qemu/lockable.h"
 #include "qemu/sockets.h"
+#include "qemu/units.h"
 #include "qemu/timer.h"
 #include "io/channel-socket.h"
 #include "io/channel-tls.h"
+#include "qapi/qapi-events-smemv.h"
 #include "client.h"
 #include "page-map.h"
 #include "trace.h"
@@ -35,8 +37,11 @@ static const struct {
     { IPPROTO_TCP, TCP_NODELAY, 1 },
 };
 
-/* Room for the response to a GET of one page, and more. */
-#define BUFFER_SIZE 8192
+/*
+ * Room for the responses to SMEMV_GETS GETs of one page; and behind a part of
+ * one for a whole record of TLS, or GnuTLS would keep some of that.
+ */
+#define BUFFER_SIZE (64 * KiB)
 
 void smemv_conn_init(SmemvConn *c, SmemvSession *s, SmemvPeer *peer)
 {
@@ -53,12 +58,30 @@ void smemv_conn_close(SmemvConn *c)
     g_clear_pointer(&c->buf, g_free);
     g_clear_pointer(&c->sealer, smemv_sealer_free);
     c->start = c->end = 0;
+    c->gets = 0;
+    qatomic_set(&c->interrupted, false);
 }
 
 void smemv_conn_interrupt(SmemvConn *c)
 {
     if (c->ioc) {
+        qatomic_set(&c->interrupted, true);
         qio_channel_shutdown(c->ioc, QIO_CHANNEL_SHUTDOWN_BOTH, NULL);
+    }
+}
+
+/* Take note of whether the peer's memserver answers, and tell of a change. */
+static void set_lost(SmemvPeer *peer, bool lost)
+{
+    if (qatomic_xchg(&peer->lost, lost) == lost) {
+        return;
+    }
+    if (lost) {
+        qapi_event_send_smemv_sub_host_unreachable(peer->name, peer->host,
+                                                   peer->port);
+    } else {
+        qapi_event_send_smemv_sub_host_reachable(peer->name, peer->host,
+                                                 peer->port);
     }
 }
 
@@ -67,7 +90,9 @@ static int conn_failed(SmemvConn *c, Error **errp)
     error_prepend(errp, "memserver on %s (%s:%u): ", c->peer->name,
                   c->peer->host, c->peer->port);
     trace_smemv_conn_failed(c->peer->name);
-    qatomic_set(&c->peer->lost, true);
+    if (!qatomic_read(&c->interrupted)) {
+        set_lost(c->peer, true);
+    }
     smemv_conn_close(c);
     return -1;
 }
@@ -118,6 +143,8 @@ static int conn_fill(SmemvConn *c, size_t need, Error **errp)
 
         if (n == 0) {
             error_setg(errp, "closed the connection");
+        } else if (n == QIO_CHANNEL_ERR_BLOCK) {
+            error_setg(errp, "does not answer");
         }
         if (n <= 0) {
             return conn_failed(c, errp);
@@ -325,6 +352,7 @@ static int conn_connect(SmemvConn *c, Error **errp)
         .version_min = SMEMV_WIRE_VERSION,
         .version_max = SMEMV_WIRE_VERSION,
     };
+    const struct timeval silence = { .tv_sec = LOST_MS / 1000 };
     uint8_t body[SMEMV_WIRE_HELLO_SIZE];
     const uint8_t *payload;
     QIOChannelSocket *sioc = NULL;
@@ -332,6 +360,9 @@ static int conn_connect(SmemvConn *c, Error **errp)
 
     smemv_conn_close(c);
     fd = peer_socket(c->peer, errp);
+    if (fd >= 0 && c->impatient) {
+        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &silence, sizeof(silence));
+    }
     if (fd >= 0) {
         sioc = qio_channel_socket_new_fd(fd, errp);
         if (!sioc) {
@@ -342,6 +373,7 @@ static int conn_connect(SmemvConn *c, Error **errp)
         return conn_failed(c, errp);
     }
     c->ioc = QIO_CHANNEL(sioc);
+    c->fd = fd;
     c->buf = g_malloc(BUFFER_SIZE);
     qio_channel_set_name(c->ioc, "smemv");
     if (c->session->tls_dir && !conn_start_tls(c, errp)) {
@@ -414,7 +446,7 @@ int smemv_conn_attach(SmemvConn *c, Error **errp)
     ret = conn_call(c, request(SMEMV_WIRE_ATTACH), body, sizeof(body), &payload,
                     sizeof(uint64_t), errp);
     if (!ret) {
-        qatomic_set(&c->peer->lost, false);
+        set_lost(c->peer, false);
         trace_smemv_conn_attached(c->peer->name, a.epoch);
     }
     return ret;
@@ -561,29 +593,42 @@ int smemv_conn_await(SmemvConn *c, size_t requests, Error **errp)
     return first;
 }
 
-int smemv_conn_get(SmemvConn *c, uint64_t page, const uint8_t **data,
-                   Error **errp)
+int smemv_conn_send_gets(SmemvConn *c, const uint64_t *pages, size_t n,
+                         Error **errp)
+{
+    uint8_t heads[SMEMV_GETS * SMEMV_WIRE_HEADER_SIZE];
+    struct iovec iov = { heads, n * SMEMV_WIRE_HEADER_SIZE };
+
+    assert(n <= SMEMV_GETS);
+    for (size_t i = 0; i < n; i++) {
+        struct smemv_wire_request q = {
+            .opcode = SMEMV_WIRE_GET,
+            .count = 1,
+            .address = pages[i] << SMEMV_PAGE_BITS,
+        };
+
+        smemv_wire_put_request(heads + i * SMEMV_WIRE_HEADER_SIZE, &q);
+    }
+    if (conn_send(c, &iov, 1, errp)) {
+        return -1;
+    }
+    c->gets += n;
+    return 0;
+}
+
+int smemv_conn_receive_get(SmemvConn *c, uint64_t page, const uint8_t **data,
+                           Error **errp)
 {
     ERRP_GUARD();
-    struct smemv_wire_request q = {
-        .opcode = SMEMV_WIRE_GET,
-        .count = 1,
-        .address = page << SMEMV_PAGE_BITS,
-    };
     struct smemv_wire_response r;
     struct smemv_wire_entry e;
-    uint8_t header[SMEMV_WIRE_HEADER_SIZE];
-    struct iovec iov = { header, sizeof(header) };
     const uint8_t *payload;
     uint32_t length = SMEMV_WIRE_ENTRY_SIZE;
     const char *wrong;
     uint8_t *found;
     int ret;
 
-    smemv_wire_put_request(header, &q);
-    if (conn_send(c, &iov, 1, errp)) {
-        return -1;
-    }
+    c->gets--;
     ret = conn_receive(c, &r, &payload, errp);
     if (ret) {
         return ret;
@@ -612,6 +657,48 @@ int smemv_conn_get(SmemvConn *c, uint64_t page, const uint8_t **data,
         return conn_wrong_page(c, page, "is damaged", errp);
     }
     return conn_open(c, page, found, errp);
+}
+
+int smemv_conn_get(SmemvConn *c, uint64_t page, const uint8_t **data,
+                   Error **errp)
+{
+    int ret = smemv_conn_send_gets(c, &page, 1, errp);
+
+    return ret ? ret : smemv_conn_receive_get(c, page, data, errp);
+}
+
+int smemv_conns_answering(SmemvConn *conns, unsigned n)
+{
+    g_autofree GPollFD *fds = NULL;
+    unsigned waiting = 0, last = 0, n_fds = 0;
+
+    for (unsigned i = 0; i < n; i++) {
+        if (conns[i].gets && conns[i].end > conns[i].start) {
+            return i;
+        }
+        if (conns[i].gets) {
+            waiting++;
+            last = i;
+        }
+    }
+    if (waiting < 2) {
+        return waiting ? last : -1;
+    }
+    fds = g_new(GPollFD, waiting);
+    for (unsigned i = 0; i < n; i++) {
+        if (conns[i].gets) {
+            fds[n_fds++] = (GPollFD) { .fd = conns[i].fd, .events = G_IO_IN };
+        }
+    }
+    if (!g_poll(fds, n_fds, LOST_MS)) {
+        smemv_conn_interrupt(&conns[last]);
+    }
+    for (unsigned i = 0, fd = 0; i < n; i++) {
+        if (conns[i].gets && fds[fd++].revents) {
+            return i;
+        }
+    }
+    return last;
 }
 
 /* The entries of a run, and what is wrong with them, if anything is. */

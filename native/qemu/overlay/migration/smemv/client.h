@@ -23,10 +23,17 @@
 /* Pages in one batch of smemv_conn_send_puts(). */
 #define SMEMV_BATCH 64
 
+/* GETs of one page that are sent at once. */
+#define SMEMV_GETS 8
+
 typedef struct SmemvConn {
     SmemvSession *session;
     SmemvPeer *peer;
     QIOChannel *ioc;             /* NULL while not connected */
+    int fd;                      /* its socket */
+    unsigned gets;               /* sent on it, and not answered yet */
+    bool impatient;              /* a silence of 10 s ends it */
+    bool interrupted;            /* (atomic) this process ends it */
     SmemvSealer *sealer;         /* while connected, of a sealed session */
     uint64_t epoch;              /* with which it attached last */
     uint8_t *buf;                /* received, and not yet taken */
@@ -78,6 +85,22 @@ int smemv_conn_await(SmemvConn *c, size_t requests, Error **errp);
  */
 int smemv_conn_get(SmemvConn *c, uint64_t page, const uint8_t **data,
                    Error **errp);
+
+/*
+ * The same in two steps, for up to SMEMV_GETS pages that are on their way
+ * together: answers come in the order in which the pages were asked for. They
+ * are awaited until the connection is closed (@gets of it is 0 then).
+ */
+int smemv_conn_send_gets(SmemvConn *c, const uint64_t *pages, size_t n,
+                         Error **errp);
+int smemv_conn_receive_get(SmemvConn *c, uint64_t page, const uint8_t **data,
+                           Error **errp);
+
+/*
+ * Which of @n connections has the next answer to a GET: waits for it where
+ * several await some, and ends one where all are silent. -1 where none does.
+ */
+int smemv_conns_answering(SmemvConn *conns, unsigned n);
 
 /*
  * Fetch the run of @n pages, at most SMEMV_WIRE_MAX_PAGES, that begins at

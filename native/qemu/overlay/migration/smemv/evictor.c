@@ -66,6 +66,8 @@ static size_t move_out(SmemvPager *p)
             moved++;
             break;
         case -EBUSY:             /* pinned by a device, or merged */
+            p->pinned++;
+            /* fall through */
         case -EAGAIN:
             smemv_pager_arrived(p, page);
             break;

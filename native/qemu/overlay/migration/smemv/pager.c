@@ -21,6 +21,7 @@
 #include "rebalance.h"
 #include "smemv.h"
 #include "trace.h"
+#include "waiting.h"
 
 /* How often a wait looks up, in ms: a migration can be cancelled. */
 #define WAKE_MS 100
@@ -226,120 +227,245 @@ static void second_chance(SmemvPager *p, uint64_t page)
     smemv_pager_arrived(p, page);
 }
 
-/*
- * Fetch @page from peer @i, however long that takes: the memserver may be
- * restarting, or its link may be down.
- */
-static const uint8_t *fetch(SmemvFaultThread *t, unsigned i, uint64_t page)
+/* Have @data, or zeros, where it belongs. */
+static void place(SmemvPager *p, SmemvFetch *f, const void *data)
 {
-    static const uint8_t zeros[SMEMV_PAGE_SIZE];
-    SmemvPager *p = t->p;
-    SmemvConn *c = &t->conns[i];
-    const uint8_t *data;
+    smemv_pager_copy_in(p, f->page, data);
+    f->here = true;
+}
 
-    trace_smemv_page_in(page, c->peer->name);
-    while (true) {
-        g_autoptr(Error) err = NULL;
-        int ret = c->ioc ? 0 : smemv_conn_attach(c, &err);
+bool smemv_pager_fetch(SmemvPager *p, SmemvConn *c, SmemvFetch *f)
+{
+    g_autoptr(Error) err = NULL;
+    const uint8_t *data = NULL;
+    int ret;
 
+    if (c->gets) {
+        ret = smemv_conn_receive_get(c, f->page, &data, &err);
+    } else {
+        ret = c->ioc ? 0 : smemv_conn_attach(c, &err);
         if (!ret) {
-            ret = smemv_conn_get(c, page, &data, &err);
+            ret = smemv_conn_get(c, f->page, &data, &err);
         }
-        if (!ret) {
-            break;
-        }
-        if (qatomic_read(&p->stop)) {
-            return NULL;
-        }
-        if (qatomic_read(&p->left) && !runstate_is_running()) {
-            /* Nothing of the guest: this process is about to end. */
-            return zeros;
-        }
-        if (ret == SMEMV_WIRE_STALE && smemv_peer_moved_on(c->peer, c->epoch)) {
-            /* The evictor has renewed the claim: attach once more. */
-            smemv_conn_close(c);
-        } else if (ret > 0) {
-            smemv_fatal("smemv: page 0x%" PRIx64 " cannot be had, the VM ends: "
-                        "%s", page << SMEMV_PAGE_BITS, error_get_pretty(err));
-        }
-        g_usleep(SMEMV_RECONNECT_US);
+    }
+    if (ret && qatomic_read(&p->stop)) {
+        return false;
+    }
+    if (ret && qatomic_read(&p->left) && !runstate_is_running()) {
+        /* Nothing of the guest: this process is about to end. */
+        place(p, f, NULL);
+        return true;
+    }
+    if (ret == SMEMV_WIRE_STALE && smemv_peer_moved_on(c->peer, c->epoch)) {
+        /* The evictor has renewed the claim: attach once more. */
+        smemv_conn_close(c);
+        return false;
+    }
+    if (ret > 0) {
+        smemv_fatal("smemv: page 0x%" PRIx64 " cannot be had, the VM ends: %s",
+                    f->page << SMEMV_PAGE_BITS, error_get_pretty(err));
+    }
+    if (ret < 0) {
+        return false;
     }
     if (!data) {
         g_autofree char *id = smemv_session_id(p->session);
 
         smemv_fatal("smemv: page 0x%" PRIx64 " is missing on %s (session %s), "
-                    "the VM ends", page << SMEMV_PAGE_BITS, c->peer->name, id);
+                    "the VM ends", f->page << SMEMV_PAGE_BITS, c->peer->name,
+                    id);
     }
-    return data;
+    place(p, f, data);
+    return true;
+}
+
+void smemv_pager_end_fetch(SmemvPager *p, const SmemvFetch *f)
+{
+    uint64_t us = (get_clock() - f->began) / SCALE_US;
+
+    if (f->place != SMEMV_ZERO) {
+        p->latency[MIN(64 - clz64(us >> 4), SMEMV_LATENCIES - 1)]++;
+    }
+    smemv_pager_end_in(p, f->page, f->place);
+}
+
+SmemvConn *smemv_pager_conns(SmemvPager *p)
+{
+    SmemvConn *conns = g_new(SmemvConn, SMEMV_MAX_PEERS);
+
+    for (unsigned i = 0; i < SMEMV_MAX_PEERS; i++) {
+        smemv_conn_init(&conns[i], p->session, &p->session->peers[i]);
+        conns[i].impatient = true;
+    }
+    return conns;
+}
+
+static bool has_room(const SmemvPager *p)
+{
+    return smemv_pager_held(p) < p->limit || !p->may_evict;
 }
 
 /* Wait, with the lock held, until a page may come in. */
 static bool wait_for_room(SmemvPager *p)
 {
-    while (smemv_pager_held(p) >= p->limit && p->may_evict && !p->stop) {
+    p->room_waits += !has_room(p);
+    while (!has_room(p) && !p->stop) {
         qemu_cond_signal(&p->work);
         qemu_cond_wait(&p->room, &p->lock);
     }
     return !p->stop;
 }
 
-static void page_in(SmemvFaultThread *t, uint64_t page)
+/* The page that a fault is on. */
+static uint64_t page_of(SmemvPager *p, const struct uffd_msg *msg)
 {
-    SmemvPager *p = t->p;
-    const uint8_t *data = NULL;
-    uint8_t place;
-
-    if (!wait_for_room(p)) {
-        return;
-    }
-    /* Another thread may have fetched it while this one waited. */
-    place = p->map->place[page];
-    if (place == SMEMV_STAGED) {
-        second_chance(p, page);
-        return;
-    } else if (place == SMEMV_MAIN || place == SMEMV_FETCHING) {
-        return;
-    }
-
-    smemv_pager_begin_in(p, page);
-    smemv_readahead_fault(p->readahead, page);
-    qemu_mutex_unlock(&p->lock);
-    if (place != SMEMV_ZERO) {
-        data = fetch(t, place - SMEMV_REMOTE, page);
-    }
-    if (place == SMEMV_ZERO || data) {
-        smemv_pager_copy_in(p, page, data);
-    }
-    qemu_mutex_lock(&p->lock);
-    smemv_pager_end_in(p, page, place);
-}
-
-static void serve_fault(SmemvFaultThread *t, const void *address)
-{
-    SmemvPager *p = t->p;
+    void *address = (void *)(uintptr_t)msg->arg.pagefault.address;
     uint64_t page;
 
-    if (!smemv_page_map_find(p->map, address, &page)) {
+    if (msg->event != UFFD_EVENT_PAGEFAULT ||
+        !smemv_page_map_find(p->map, address, &page)) {
         smemv_fatal("smemv: page fault at %p, which is no guest RAM", address);
     }
+    return page;
+}
 
+static bool is_absent(const SmemvPager *p, uint64_t page)
+{
+    uint8_t place = p->map->place[page];
+
+    return place != SMEMV_MAIN && place != SMEMV_FETCHING &&
+           place != SMEMV_STAGED;
+}
+
+/*
+ * Look at the first of @n faults, and do what can be done at once. Their pages
+ * that are to be fetched become @fetches. Returns how many faults that were:
+ * those that there is no room for wait until what was begun has been fetched.
+ */
+static size_t begin_faults(SmemvPager *p, const struct uffd_msg *msgs,
+                           size_t n, SmemvFetch *fetches, size_t *n_fetches)
+{
+    int64_t now = get_clock();
+    size_t i;
+
+    *n_fetches = 0;
     QEMU_LOCK_GUARD(&p->lock);
-    p->faults++;
-    switch (p->map->place[page]) {
-    case SMEMV_MAIN:
-        /* It came in between; whoever waits may not have seen it. */
-        uffd_wakeup(p->uffd, smemv_page_map_host(p->map, page),
-                    SMEMV_PAGE_SIZE);
-        break;
-    case SMEMV_FETCHING:
-        /* It may be read ahead, and the guest have caught up. */
-        smemv_readahead_fault(p->readahead, page);
-        break;
-    case SMEMV_STAGED:
-        second_chance(p, page);
-        break;
-    default:
-        page_in(t, page);
+    for (i = 0; i < n; i++) {
+        uint64_t page = page_of(p, &msgs[i]);
+
+        if (is_absent(p, page)) {
+            if (*n_fetches && !has_room(p)) {
+                break;
+            }
+            if (!wait_for_room(p)) {
+                return n;
+            }
+        }
+        p->faults++;
+        /* Another thread may have fetched it while this one waited. */
+        switch (p->map->place[page]) {
+        case SMEMV_MAIN:
+            /* It came in between; whoever waits may not have seen it. */
+            uffd_wakeup(p->uffd, smemv_page_map_host(p->map, page),
+                        SMEMV_PAGE_SIZE);
+            break;
+        case SMEMV_FETCHING:
+            /* It may be read ahead, and the guest have caught up. */
+            smemv_readahead_fault(p->readahead, page);
+            break;
+        case SMEMV_STAGED:
+            second_chance(p, page);
+            break;
+        default:
+            fetches[(*n_fetches)++] = (SmemvFetch) {
+                .page = page,
+                .began = now,
+                .place = smemv_pager_begin_in(p, page),
+            };
+            smemv_readahead_fault(p->readahead, page);
+        }
+    }
+    return i;
+}
+
+/*
+ * Ask peer @i for those of @fetches that it has. To connect to one that does
+ * not answer takes long: that is left to the thread that waits for it.
+ */
+static void ask(SmemvFaultThread *t, unsigned i, const SmemvFetch *fetches,
+                size_t n)
+{
+    SmemvConn *c = &t->conns[i];
+    uint64_t pages[SMEMV_GETS];
+    size_t n_pages = 0;
+
+    for (size_t j = 0; j < n; j++) {
+        if (fetches[j].place == SMEMV_REMOTE + i) {
+            trace_smemv_page_in(fetches[j].page, c->peer->name);
+            pages[n_pages++] = fetches[j].page;
+        }
+    }
+    if (n_pages && !c->ioc && !qatomic_read(&c->peer->lost) &&
+        smemv_conn_attach(c, NULL)) {
+        smemv_conn_close(c);
+    }
+    if (n_pages && c->ioc) {
+        smemv_conn_send_gets(c, pages, n_pages, NULL);
+    }
+}
+
+/* Take the next answer of peer @i, to the first of @fetches that awaits one. */
+static void take_answer(SmemvFaultThread *t, unsigned i, SmemvFetch *fetches)
+{
+    SmemvFetch *f = fetches;
+
+    while (f->place != SMEMV_REMOTE + i || f->here) {
+        f++;
+    }
+    smemv_pager_fetch(t->p, &t->conns[i], f);
+}
+
+/*
+ * Fetch the pages of several faults: those of one peer with one message, and
+ * the answers as they come.
+ */
+static void fetch_all(SmemvFaultThread *t, SmemvFetch *fetches, size_t n)
+{
+    unsigned n_peers = t->p->session->n_peers;
+    int answering;
+
+    for (unsigned i = 0; i < n_peers; i++) {
+        ask(t, i, fetches, n);
+    }
+    for (size_t j = 0; j < n; j++) {
+        if (fetches[j].place == SMEMV_ZERO) {
+            place(t->p, &fetches[j], NULL);
+        }
+    }
+    while ((answering = smemv_conns_answering(t->conns, n_peers)) >= 0) {
+        take_answer(t, answering, fetches);
+    }
+}
+
+static void serve_faults(SmemvFaultThread *t, const struct uffd_msg *msgs,
+                         size_t n)
+{
+    SmemvFetch fetches[SMEMV_GETS];
+    SmemvPager *p = t->p;
+    size_t n_fetches;
+
+    for (size_t done = 0; done < n;) {
+        done += begin_faults(p, msgs + done, n - done, fetches, &n_fetches);
+        fetch_all(t, fetches, n_fetches);
+
+        QEMU_LOCK_GUARD(&p->lock);
+        for (size_t i = 0; i < n_fetches; i++) {
+            if (fetches[i].here) {
+                smemv_pager_end_fetch(p, &fetches[i]);
+            } else {
+                smemv_waiting_add(p->waiting, &fetches[i]);
+            }
+        }
     }
 }
 
@@ -347,19 +473,20 @@ static void *fault_thread(void *opaque)
 {
     SmemvFaultThread *t = opaque;
     SmemvPager *p = t->p;
+    struct uffd_msg msgs[SMEMV_GETS];
     struct epoll_event event;
-    struct uffd_msg msg;
 
     while (!qatomic_read(&p->stop)) {
-        ssize_t n = read(p->uffd, &msg, sizeof(msg));
+        ssize_t n = read(p->uffd, msgs, sizeof(msgs));
 
-        if (n == sizeof(msg)) {
-            if (msg.event == UFFD_EVENT_PAGEFAULT) {
-                serve_fault(t, (void *)(uintptr_t)msg.arg.pagefault.address);
-            }
+        if (n > 0) {
+            serve_faults(t, msgs, n / sizeof(msgs[0]));
         } else if (n < 0 && errno == EAGAIN) {
-            epoll_wait(t->epoll_fd, &event, 1, -1);
-        } else if (n >= 0 || errno != EINTR) {
+            if (epoll_wait(t->epoll_fd, &event, 1, -1) < 0 && errno != EINTR) {
+                smemv_fatal("smemv: cannot wait for page faults: %s",
+                            strerror(errno));
+            }
+        } else if (n == 0 || errno != EINTR) {
             smemv_fatal("smemv: cannot read page faults: %s", strerror(errno));
         }
     }
@@ -379,10 +506,7 @@ static SmemvFaultThread *fault_thread_new(SmemvPager *p, Error **errp)
 
     t->p = p;
     t->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    t->conns = g_new(SmemvConn, SMEMV_MAX_PEERS);
-    for (unsigned i = 0; i < SMEMV_MAX_PEERS; i++) {
-        smemv_conn_init(&t->conns[i], p->session, &p->session->peers[i]);
-    }
+    t->conns = smemv_pager_conns(p);
     if (t->epoll_fd < 0 ||
         epoll_ctl(t->epoll_fd, EPOLL_CTL_ADD, p->uffd, &fault) ||
         epoll_ctl(t->epoll_fd, EPOLL_CTL_ADD, p->stop_fd, &stop)) {
@@ -447,6 +571,7 @@ static void pager_stop(SmemvPager *p)
         qemu_cond_broadcast(&p->work);
         smemv_rebalance_wake(p->rebalance);
         smemv_readahead_wake(p->readahead);
+        smemv_waiting_wake(p->waiting);
     }
     if (write(p->stop_fd, &one, sizeof(one)) != sizeof(one)) {
         error_report("smemv: cannot tell the pager to stop");
@@ -504,6 +629,7 @@ SmemvPager *smemv_pager_new(SmemvSession *session, SmemvPageMap *map,
         }
     }
     p->readahead = smemv_readahead_new(p);
+    p->waiting = smemv_waiting_new(p);
     p->evictor = smemv_evictor_new(p, errp);
     p->rebalance = smemv_rebalance_new(p);
     return p->evictor ? p : NULL;
@@ -515,6 +641,7 @@ bool smemv_pager_start(SmemvPager *p, Error **errp)
         return false;
     }
     trace_smemv_pager_start(p->limit);
+    smemv_waiting_start(p->waiting);
     for (unsigned i = 0; i < SMEMV_FAULT_THREADS; i++) {
         qemu_thread_create(&p->fault_threads[i]->thread, "smemv-fault",
                            fault_thread, p->fault_threads[i],
@@ -627,6 +754,7 @@ void smemv_pager_dissolve(SmemvPager *p)
     for (unsigned i = 0; i < SMEMV_FAULT_THREADS; i++) {
         qemu_thread_join(&p->fault_threads[i]->thread);
     }
+    smemv_waiting_join(p->waiting);
 }
 
 void smemv_pager_free(SmemvPager *p)
@@ -639,6 +767,7 @@ void smemv_pager_free(SmemvPager *p)
     smemv_rebalance_free(p->rebalance);
     smemv_evictor_free(p->evictor);
     smemv_readahead_free(p->readahead);
+    smemv_waiting_free(p->waiting);
     smemv_staging_cleanup(&p->staging);
     for (unsigned i = 0; i < SMEMV_MAX_PEERS; i++) {
         g_array_free(p->drops[i], true);

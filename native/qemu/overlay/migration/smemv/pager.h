@@ -16,6 +16,7 @@
 #include "qemu/notify.h"
 #include "qemu/queue.h"
 #include "qemu/thread.h"
+#include "client.h"
 #include "page-map.h"
 #include "session.h"
 #include "staging.h"
@@ -33,11 +34,23 @@ typedef struct SmemvCopy {
     QLIST_ENTRY(SmemvCopy) next;
 } SmemvCopy;
 
+/* A page that comes in for a fault. */
+typedef struct SmemvFetch {
+    uint64_t page;
+    int64_t began;               /* when the fault was read, in ns */
+    uint8_t place;               /* where it was */
+    bool here;
+} SmemvFetch;
+
+/* Fetches that took less than 16 us, less than 32 us, and so on. */
+#define SMEMV_LATENCIES 20
+
 typedef struct SmemvPager {
     SmemvSession *session;
     int uffd;
     int stop_fd;                 /* an eventfd that tells threads to end */
     struct SmemvFaultThread *fault_threads[SMEMV_FAULT_THREADS];
+    struct SmemvWaiting *waiting;
     struct SmemvEvictor *evictor;
     struct SmemvReadahead *readahead;
     struct SmemvRebalance *rebalance;
@@ -72,6 +85,9 @@ typedef struct SmemvPager {
     uint64_t doubled;            /* of these, held in staging as well */
     uint64_t zero;
     uint64_t pages_in, pages_out, faults, second_chances;
+    uint64_t latency[SMEMV_LATENCIES]; /* pages fetched for faults */
+    uint64_t room_waits;         /* faults that waited for an eviction */
+    uint64_t pinned;             /* times that a page could not leave */
     uint64_t ahead, ahead_used, ahead_unused; /* pages read ahead */
 } SmemvPager;
 
@@ -153,6 +169,18 @@ void smemv_pager_drop(SmemvPager *p, unsigned i, uint64_t page);
  */
 uint8_t smemv_pager_begin_in(SmemvPager *p, uint64_t page);
 void smemv_pager_end_in(SmemvPager *p, uint64_t page, uint8_t place);
+
+/*
+ * One try to fetch the page of @f on @c: then it is here. False where its
+ * sub-host cannot be reached.
+ */
+bool smemv_pager_fetch(SmemvPager *p, SmemvConn *c, SmemvFetch *f);
+
+/* @f is here. Wants the lock. */
+void smemv_pager_end_fetch(SmemvPager *p, const SmemvFetch *f);
+
+/* Connections for faults, to each peer that there can be; not yet attached. */
+SmemvConn *smemv_pager_conns(SmemvPager *p);
 
 /* Copy @data, or zeros, to where @page belongs and wake who waits there. */
 void smemv_pager_copy_in(SmemvPager *p, uint64_t page, const void *data);

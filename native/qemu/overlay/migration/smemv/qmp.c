@@ -10,6 +10,7 @@
 #include "migration/misc.h"
 #include "rebalance.h"
 #include "smemv.h"
+#include "waiting.h"
 
 static bool check_name(const char *name, Error **errp)
 {
@@ -211,6 +212,25 @@ static SmemvSubHostInfoList *sub_hosts_info(SmemvSession *s)
     return list;
 }
 
+static SmemvLatencyList *latencies(const SmemvPager *p)
+{
+    SmemvLatencyList *list = NULL;
+
+    for (unsigned i = SMEMV_LATENCIES; i-- > 0;) {
+        SmemvLatency *l;
+
+        if (!p->latency[i]) {
+            continue;
+        }
+        l = g_new0(SmemvLatency, 1);
+        l->faults = p->latency[i];
+        l->has_below = i < SMEMV_LATENCIES - 1;
+        l->below = UINT64_C(16) << i;
+        QAPI_LIST_PREPEND(list, l);
+    }
+    return list;
+}
+
 static void pager_info(SmemvPager *p, SmemvInfo *info)
 {
     QEMU_LOCK_GUARD(&p->lock);
@@ -222,6 +242,10 @@ static void pager_info(SmemvPager *p, SmemvInfo *info)
     info->pages_out = p->pages_out;
     info->faults = p->faults;
     info->second_chances = p->second_chances;
+    info->fault_latency = latencies(p);
+    info->waiting = smemv_waiting_count(p->waiting);
+    info->room_waits = p->room_waits;
+    info->pinned = p->pinned;
     info->read_ahead = p->ahead;
     info->read_ahead_used = p->ahead_used;
     info->read_ahead_unused = p->ahead_unused;

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A device reads and writes guest memory while it is evicted: nothing is lost, and what it uses stays."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.qemu import guests
+from tests.qemu.hosts import Hosts, Place
+from tests.qemu.split import MIB, run_within, set_target, wait_until, where
+
+pytestmark = pytest.mark.qemu
+
+
+def test_direct_io_into_memory_that_is_evicted(hosts: Hosts, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.touch()
+    os.truncate(disk, 64 * MIB)
+    drive = f"file={disk},if=none,id=d0,format=raw,cache=none,aio=threads"
+    devices = ["-drive", drive, "-device", "virtio-blk-pci,drive=d0"]
+    guest = guests.linux("smemv.fill=128M smemv.rate=20000 smemv.disk=48M")
+    place = Place(guest, 256 * MIB, 96 * MIB, vcpus=2)
+    source = hosts.running_vm(place, devices)
+    vm = hosts.vm(place, incoming=True, devices=devices)
+    set_target(source, "test", place.memory, place.limit, hosts.memservers(place, 2))
+    source.migrate_to(vm)
+    first = vm.run_guest(1)
+    last = run_within(vm, place.limit, seconds=15)
+    assert last["wrong"] == 0
+    assert last["transfers"] > first["transfers"]
+    # Sooner or later the evictor comes to a page that the disk is at.
+    wait_until(lambda: where(vm)["pinned"] > 0, timeout=60)
+    assert vm.run_guest(1)["wrong"] == 0
