@@ -5,12 +5,24 @@ from __future__ import annotations
 
 import pytest
 
+from tests.artifact import install
+from tests.integration.cluster import Play
+
 
 @pytest.mark.parametrize("mode", [[], ["--check"]])
 def test_a_second_run_changes_nothing(cluster, mode):
     again = cluster.play("site.yml", *mode)
     assert again.code == 0, again.output
     assert again.changed == 0, again.output
+
+
+@pytest.mark.nightly
+def test_the_installed_collection_prepares_hosts_as_the_checkout_does(cluster, tmp_path):
+    artifact = install(tmp_path)
+    inventory = str(cluster.inventory)
+    again = artifact.run("ansible-playbook", "-i", inventory, "smemv.kvm.site")
+    assert again.returncode == 0, again.stdout
+    assert Play(0, again.stdout).changed == 0, again.stdout
 
 
 def properties(cluster, unit, *names):

@@ -5,11 +5,11 @@
 from __future__ import annotations
 
 import importlib
+import json
 from pathlib import Path
 
 import yaml
 from ansible.module_utils import basic
-from ansible.module_utils.testing import patch_module_args
 from ansible_collections.smemv.kvm.plugins.module_utils import move_task
 
 MODULES = Path(__file__).resolve().parents[2] / "plugins" / "modules"
@@ -40,7 +40,11 @@ def run_module(monkeypatch, vms, name, args, check=False):
     def fail(_self, msg, **result):
         raise Ended({"failed": True, "msg": msg, **result})
 
-    with monkeypatch.context() as patch, patch_module_args({**args, "_ansible_check_mode": check}):
+    with monkeypatch.context() as patch:
+        words = {"ANSIBLE_MODULE_ARGS": {**args, "_ansible_check_mode": check}}
+        patch.setattr(basic, "_ANSIBLE_ARGS", json.dumps(words).encode())
+        # Only newer versions of Ansible have it.
+        patch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
         for place in (module, move_task):
             patch.setattr(place, "VmHost", lambda run_command: vms, raising=False)
         patch.setattr(basic.AnsibleModule, "exit_json", end)
