@@ -7,7 +7,10 @@
  *                          what the kernel needs)
  * smemv.pattern=uniform    any page
  *               hot:10:95  10 % of the pages get 95 % of the accesses
+ *               hot:10:95:strewn  and lie evenly among the others
  *               seq        one after the other
+ * smemv.once=SIZE          memory that is written once and given back, before
+ *                          the rest begins (default: none)
  * smemv.writes=50          per cent of the accesses that rewrite the page
  * smemv.rate=N             accesses per second at most (default 0: no limit)
  * smemv.threads=N          default: one for each CPU
@@ -18,6 +21,7 @@
 #ifndef PARAMETERS_H
 #define PARAMETERS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum pattern { PATTERN_UNIFORM, PATTERN_HOT, PATTERN_SEQ };
@@ -27,6 +31,8 @@ struct parameters {
     enum pattern pattern;
     unsigned hot_pages;         /* per cent */
     unsigned hot_accesses;      /* per cent */
+    bool strewn;                /* the hot pages */
+    uint64_t once;              /* bytes */
     unsigned writes;            /* per cent */
     uint64_t rate;              /* accesses per second; 0 for no limit */
     unsigned threads;           /* 0 for one a CPU */
