@@ -113,3 +113,46 @@ def test_sampling_for_too_long_is_refused(hosts: Hosts) -> None:
     source = hosts.vm(vm_place)
     with pytest.raises(QmpError, match="at most 600000 ms"):
         set_target(source, "test", vm_place.memory, vm_place.limit, hosts.memservers(vm_place, 1), sample_time=600001)
+
+
+BALLOON = [
+    *("-object", "iothread,id=thread0"),
+    *("-device", "virtio-balloon-pci,id=balloon0,free-page-hint=on,iothread=thread0"),
+]
+ONCE = 128 * MIB
+
+
+def test_memory_that_the_guest_has_free_does_not_travel(hosts: Hosts) -> None:
+    vm_place = Place(guests.linux(f"smemv.once={ONCE // MIB}M smemv.fill=32M smemv.rate=20000"), 256 * MIB, 96 * MIB)
+    source = hosts.running_vm(vm_place, devices=BALLOON)
+    assert source.resident() > ONCE + 32 * MIB
+    destination = hosts.vm(vm_place, incoming=True, devices=BALLOON)
+    memservers = hosts.memservers(vm_place, 2)
+    set_target(source, "test", vm_place.memory, vm_place.limit, memservers, sample_time=3000)
+    source.migrate_to(destination)
+    info = where(destination)
+    # What is left is the guest's kernel, and what it fills; the free pages do not take the main host's room either.
+    assert info["zero"] > ONCE
+    assert info["resident"] > 24 * MIB
+    assert run_within(destination, vm_place.limit, seconds=3)["wrong"] == 0
+    destination.qmp("stop")
+    check_sum(destination, memservers)
+
+
+def test_split_vm_that_moves_is_not_asked_for_free_memory(hosts: Hosts) -> None:
+    parameters = f"smemv.once={ONCE // MIB}M smemv.keep=15 smemv.fill=32M smemv.rate=20000"
+    vm_place = Place(guests.linux(parameters), 256 * MIB, 96 * MIB)
+    memservers = [hosts.start_memserver(2 * vm_place.memory) for _ in range(2)]
+    first = hosts.running_vm(vm_place, devices=BALLOON)
+    second, third = (hosts.vm(vm_place, incoming=True, devices=BALLOON) for _ in range(2))
+    set_target(first, "test", vm_place.memory, vm_place.limit, memservers)
+    first.migrate_to(second)
+    # The memory that the guest gives back then is on the sub-hosts.
+    second.wait_for_guest(lambda status: status["t"] > 17, timeout=120)
+    fetched = where(second)["pages-in"]
+    second.set_capabilities("return-path")
+    second.migrate_to(third)
+    assert where(second)["pages-in"] - fetched < ONCE // PAGE // 10
+    assert run_within(third, vm_place.limit, seconds=3)["wrong"] == 0
+    third.qmp("stop")
+    check_sum(third, memservers)

@@ -234,15 +234,23 @@ static void *allocate(uint64_t bytes)
     return p;
 }
 
-/* Have the kernel's free memory hold what it once held for a program. */
-static void use_once(uint64_t bytes)
+/* Memory that is written once: free, it still holds what was written. */
+static void *use_once(uint64_t bytes)
 {
     uint64_t *p = allocate(bytes);
 
     for (uint64_t i = 0; i < bytes / PAGE_SIZE; i++) {
         pattern_write(p + i * PAGE_WORDS, i, 1);
     }
-    munmap(p, bytes);
+    return p;
+}
+
+static void give_back(void **once)
+{
+    if (*once) {
+        munmap(*once, parameters.once);
+        *once = NULL;
+    }
 }
 
 /* As much as can be filled, leaving the kernel and the versions their own. */
@@ -342,12 +350,14 @@ int main(void)
 {
     struct worker *workers;
     uint64_t began, bytes, described = 0, next;
+    void *once;
     unsigned threads;
 
     machine_set_up();
     read_parameters();
-    if (parameters.once) {
-        use_once(parameters.once);
+    once = parameters.once ? use_once(parameters.once) : NULL;
+    if (!parameters.keep) {
+        give_back(&once);
     }
     threads = parameters.threads ? parameters.threads
                                  : sysconf(_SC_NPROCESSORS_ONLN);
@@ -364,6 +374,9 @@ int main(void)
         if (!described || now() - described >= DESCRIBE_INTERVAL) {
             machine_describe();
             described = now();
+        }
+        if (now() - began >= parameters.keep * SECOND) {
+            give_back(&once);
         }
         next += parameters.report * MILLISECOND;
         sleep_until(next);

@@ -85,6 +85,8 @@ static bool set(const char *name, char *value, struct parameters *p)
         return size(value, &p->fill);
     } else if (!strcmp(name, "once")) {
         return size(value, &p->once) && p->once;
+    } else if (!strcmp(name, "keep")) {
+        return small(value, 86400, &p->keep);
     } else if (!strcmp(name, "pattern")) {
         return pattern(value, p);
     } else if (!strcmp(name, "writes")) {

@@ -9,8 +9,9 @@
  *               hot:10:95  10 % of the pages get 95 % of the accesses
  *               hot:10:95:strewn  and lie evenly among the others
  *               seq        one after the other
- * smemv.once=SIZE          memory that is written once and given back, before
- *                          the rest begins (default: none)
+ * smemv.once=SIZE          memory that is written once, before the rest
+ *                          begins, and given back (default: none)
+ * smemv.keep=SECONDS       when it is given back (default 0: at once)
  * smemv.writes=50          per cent of the accesses that rewrite the page
  * smemv.rate=N             accesses per second at most (default 0: no limit)
  * smemv.threads=N          default: one for each CPU
@@ -33,6 +34,7 @@ struct parameters {
     unsigned hot_accesses;      /* per cent */
     bool strewn;                /* the hot pages */
     uint64_t once;              /* bytes */
+    unsigned keep;              /* seconds */
     unsigned writes;            /* per cent */
     uint64_t rate;              /* accesses per second; 0 for no limit */
     unsigned threads;           /* 0 for one a CPU */

@@ -33,7 +33,7 @@
 /*
  * From the hottest to the coldest: what was touched, soon first; what nothing
  * is known of, by what its region is like; what was watched and not touched,
- * for a short time first; what is not there.
+ * for a short time first; what is not there, or free.
  */
 enum {
     COLD_UNKNOWN = SMEMV_SEEN_LAST + 1,
@@ -155,6 +155,23 @@ static void read_dirty_log(SmemvHeat *h, uint8_t when)
     }
 }
 
+/*
+ * What the guest has said meanwhile that it has free is not sent, and of no
+ * use, though it was touched to be told of.
+ */
+static void find_free(SmemvHeat *h)
+{
+    for (unsigned i = 0; i < h->map->n_blocks; i++) {
+        SmemvBlock *b = &h->map->blocks[i];
+
+        for (uint64_t page = find_first_zero_bit(b->rb->bmap, b->pages);
+             page < b->pages;
+             page = find_next_zero_bit(b->rb->bmap, b->pages, page + 1)) {
+            h->cold[b->first + page] = SMEMV_SEEN_ABSENT;
+        }
+    }
+}
+
 static void look(SmemvHeat *h)
 {
     int64_t start = g_get_monotonic_time(), us = 0;
@@ -230,6 +247,7 @@ void smemv_heat_sample(SmemvHeat *h, unsigned ms)
         h->watched = smemv_watch_pages(w);
         h->faults = smemv_watch_faults(w);
     }
+    find_free(h);
     for (uint64_t page = 0; page < h->map->pages; page += REGION) {
         rank_region(h, w, page, MIN(page + REGION, h->map->pages));
     }

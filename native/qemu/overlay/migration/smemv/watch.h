@@ -29,7 +29,7 @@ enum {
     SMEMV_SEEN_FIRST = 1,
     SMEMV_SEEN_LAST = 120,
     SMEMV_SEEN_WATCHED = 254,    /* the watch's until it is touched */
-    SMEMV_SEEN_ABSENT = 255,     /* it was never touched, or is swapped out */
+    SMEMV_SEEN_ABSENT = 255,     /* never touched, swapped out, or free */
 };
 
 /* What to store of a page that was touched after @us of a time of @ms. */
