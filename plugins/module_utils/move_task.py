@@ -19,6 +19,7 @@ _KEYS = (
     "on_stall",
     "tls",
     "policy",
+    "sample_time",
     "seal",
 )
 

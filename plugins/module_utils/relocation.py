@@ -100,9 +100,9 @@ class Relocation:
         """Begin the migration.
 
         :param target: {destination_address, destination_port, main_memory (bytes; None: all), sub_hosts: [{name,
-            address, port, share (bytes)}], policy (where a VM is split), bandwidth (bytes a second, 0: no limit),
-            max_downtime (ms), on_stall (throttle: QEMU slows the guest down), tls (bool), seal (bool, where a VM is
-            split)}.
+            address, port, share (bytes)}], policy and sample_time (seconds; None: QEMU's own), both where a VM is
+            split, bandwidth (bytes a second, 0: no limit), max_downtime (ms), on_stall (throttle: QEMU slows the guest
+            down), tls (bool), seal (bool, where a VM is split)}.
         """
         with self._connect() as client:
             client.execute(
@@ -131,6 +131,8 @@ class Relocation:
         if target["main_memory"] is None and not (memory and is_split(memory)):
             return False
         policy = {"policy": target["policy"]} if target.get("policy") else {}
+        if target.get("sample_time") is not None:
+            policy["sample_time"] = 1000 * target["sample_time"]
         client.execute(
             "smemv-set-target",
             name=self._name,

@@ -34,6 +34,7 @@ _UUID_NAMESPACE = uuid.UUID("2f0c1a52-6a6e-5f0e-9d0c-7f6c6a1f4a10")
 # What PrivateTmp= hides from a VM's unit.
 _HIDDEN = ("/tmp/", "/var/tmp/")
 # Slots of the root bus; 0 is the host bridge, 31 the south bridge.
+_BALLOON_SLOT = 2
 _RNG_SLOT = 3
 _DISK_SLOTS = range(4, 16)
 _NIC_SLOTS = range(16, 28)
@@ -44,6 +45,7 @@ DEFAULTS = {
     "accel": "auto",
     "disks": [],
     "nics": [],
+    "balloon": True,
     "kernel": None,
     "initrd": None,
     "append": None,
@@ -89,7 +91,10 @@ def complete(name, requested, current, kvm):
     :raises ConfigError: where it cannot be.
     """
     config = dict(DEFAULTS, memory=None)
-    config.update(current or {})
+    if current is not None:
+        # One of before there was a balloon stays without.
+        config["balloon"] = False
+        config.update(current)
     config.update((key, value) for key, value in requested.items() if key in KEYS and value is not None)
     if config["memory"] is None:
         raise ConfigError("memory is wanted for a new VM, such as memory: 2GiB")
@@ -186,6 +191,11 @@ def command_line(name, config, paths):
     words += ["-device", "isa-serial,id=serial0,chardev=console0,index=0"]
     words += ["-object", "rng-random,id=rng0,filename=/dev/urandom"]
     words += ["-device", f"virtio-rng-pci,id=virtio-rng0,rng=rng0,bus=pcie.0,addr={_RNG_SLOT:#x}"]
+    if config["balloon"]:
+        # It is told which memory the guest has free: that is not moved.
+        words += ["-object", "iothread,id=balloon-thread0"]
+        balloon = "virtio-balloon-pci,id=balloon0,free-page-hint=on,free-page-reporting=on,iothread=balloon-thread0"
+        words += ["-device", f"{balloon},bus=pcie.0,addr={_BALLOON_SLOT:#x}"]
     for index, disk in enumerate(config["disks"]):
         words += _disk_words(index, disk)
     for index, nic in enumerate(config["nics"]):

@@ -99,6 +99,12 @@ options:
       bridge:
         description: The bridge, for V(bridge).
         type: str
+  balloon:
+    description:
+      - Whether the guest has a balloon device, by which it tells which memory it has free. That memory is neither moved
+        nor stored when the VM is split, and is the host's as long as the VM is whole.
+      - A new VM has one if nothing else is said.
+    type: bool
   kernel:
     description: A kernel on the host that the VM boots directly.
     type: path
@@ -200,6 +206,7 @@ def main():
                     "bridge": {"type": "str"},
                 },
             },
+            "balloon": {"type": "bool"},
             "kernel": {"type": "path"},
             "initrd": {"type": "path"},
             "append": {"type": "str"},

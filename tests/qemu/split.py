@@ -25,10 +25,13 @@ def shares(memory: int, limit: int, count: int) -> list[int]:
 def set_target(
     source: Vm, name: str, memory: int, limit: int, memservers: Sequence[Memserver], **options: object
 ) -> None:
-    """Make the next migration a split one; options are further ones of smemv-set-target."""
+    """Make the next migration a split one; options are further ones of smemv-set-target.
+
+    Pages are sampled for half a second if no other time is given.
+    """
     each = shares(memory, limit, len(memservers))
     sub_hosts = [memserver.sub_host(share) for memserver, share in zip(memservers, each)]
-    source.qmp("smemv-set-target", name=name, main_limit=limit, sub_hosts=sub_hosts, **options)
+    source.qmp("smemv-set-target", name=name, main_limit=limit, sub_hosts=sub_hosts, **{"sample_time": 500, **options})
     source.set_capabilities("return-path")
 
 

@@ -67,6 +67,13 @@ def test_the_key_of_sealed_pages_does_not_travel_in_the_clear(host, operation, a
     assert "migrate" not in dict(qemu.calls)
 
 
+def test_the_policy_and_the_time_of_its_sampling_are_told(host):
+    qemu = source(host, [{}, DONE], ["running", "postmigrate"])
+    move(host.vms, "split_migrate", "big", dict(TARGET, policy="hot", sample_time=5), (5, 0.01), False)
+    told = dict(qemu.calls)["smemv-set-target"]
+    assert (told["policy"], told["sample-time"]) == ("hot", 5000)
+
+
 def test_pages_are_sealed_where_that_is_asked_for(host, tmp_path, monkeypatch):
     monkeypatch.setattr(tls, "FOLDER", str(tmp_path))
     (tmp_path / "client-cert.pem").touch()

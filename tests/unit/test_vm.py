@@ -105,6 +105,8 @@ def test_the_guest_is_the_same_on_every_host():
     assert devices == [
         "isa-serial,id=serial0,chardev=console0,index=0",
         "virtio-rng-pci,id=virtio-rng0,rng=rng0,bus=pcie.0,addr=0x3",
+        "virtio-balloon-pci,id=balloon0,free-page-hint=on,free-page-reporting=on,iothread=balloon-thread0,bus=pcie.0,"
+        "addr=0x2",
         "virtio-blk-pci,id=virtio-disk0,drive=disk0,bus=pcie.0,addr=0x4",
         "virtio-blk-pci,id=virtio-disk1,drive=disk1,bus=pcie.0,addr=0x5",
         f"virtio-net-pci,id=virtio-net0,netdev=net0,mac={vm.derived_mac('big', 0)},romfile=,bus=pcie.0,addr=0x10",
@@ -117,6 +119,15 @@ def test_the_guest_is_the_same_on_every_host():
     assert (value_of(words, "-smp"), value_of(words, "-m")) == ("2", "2048M")
     assert (value_of(words, "-kernel"), value_of(words, "-append")) == ("/srv/k", "quiet a=b")
     assert words[-1] == "-no-reboot"
+
+
+def test_vm_of_before_there_were_balloons_gets_none():
+    before = config()
+    del before["balloon"]
+    after = vm.complete("big", {}, before, False)
+    assert after["balloon"] is False
+    assert not [word for word in vm.command_line("big", after, vm.Paths("big")) if "balloon" in word]
+    assert vm.complete("big", {"balloon": True}, before, False)["balloon"] is True
 
 
 def test_two_vms_differ_in_what_has_to_be_unique():

@@ -49,6 +49,7 @@ struct worker {
     unsigned cpu;
     uint64_t first, pages;      /* its share of the pages */
     uint64_t random;
+    uint64_t stride;            /* between hot pages that are strewn */
     uint64_t next;              /* of the pattern seq */
     uint64_t interval;          /* ns between two accesses; 0: no limit */
     uint64_t due;               /* when the next access is due */
@@ -149,6 +150,28 @@ static void access_page(struct worker *w, uint64_t number, bool rewrite)
     pace(w);
 }
 
+static uint64_t common_divisor(uint64_t a, uint64_t b)
+{
+    return b ? common_divisor(b, a % b) : a;
+}
+
+/* Near the golden section: its multiples are strewn evenly over the pages. */
+static uint64_t stride_of(uint64_t pages)
+{
+    uint64_t stride = pages * 618 / 1000 + 1;
+
+    while (common_divisor(stride, pages) != 1) {
+        stride++;
+    }
+    return stride;
+}
+
+/* Of the worker's pages, in an order of which the first ones are hot. */
+static uint64_t ordered(struct worker *w, uint64_t i)
+{
+    return w->first + (parameters.strewn ? i * w->stride % w->pages : i);
+}
+
 static uint64_t choose(struct worker *w)
 {
     uint64_t hot = w->pages * parameters.hot_pages / 100;
@@ -159,9 +182,9 @@ static uint64_t choose(struct worker *w)
         return w->first + w->next;
     case PATTERN_HOT:
         if (hot && random_below(w, 100) < parameters.hot_accesses) {
-            return w->first + random_below(w, hot);
+            return ordered(w, random_below(w, hot));
         }
-        return w->first + hot + random_below(w, w->pages - hot);
+        return ordered(w, hot + random_below(w, w->pages - hot));
     case PATTERN_UNIFORM:
         break;
     }
@@ -212,6 +235,25 @@ static void *allocate(uint64_t bytes)
     return p;
 }
 
+/* Memory that is written once: free, it still holds what was written. */
+static void *use_once(uint64_t bytes)
+{
+    uint64_t *p = allocate(bytes);
+
+    for (uint64_t i = 0; i < bytes / PAGE_SIZE; i++) {
+        pattern_write(p + i * PAGE_WORDS, i, 1);
+    }
+    return p;
+}
+
+static void give_back(void **once)
+{
+    if (*once) {
+        munmap(*once, parameters.once);
+        *once = NULL;
+    }
+}
+
 /* As much as can be filled, leaving the kernel and the versions their own. */
 static uint64_t all_memory(void)
 {
@@ -238,6 +280,7 @@ static struct worker *start(uint64_t pages, unsigned threads)
         w->cpu = i % sysconf(_SC_NPROCESSORS_ONLN);
         w->first = pages * i / threads;
         w->pages = pages * (i + 1) / threads - w->first;
+        w->stride = stride_of(w->pages);
         w->random = UINT64_C(0x9e3779b97f4a7c15) * (i + 1);
         w->interval = parameters.rate ? SECOND * threads / parameters.rate : 0;
         if (pthread_create(&w->thread, NULL, work, w)) {
@@ -308,10 +351,15 @@ int main(void)
 {
     struct worker *workers;
     uint64_t began, bytes, described = 0, next;
+    void *once;
     unsigned threads;
 
     machine_set_up();
     read_parameters();
+    once = parameters.once ? use_once(parameters.once) : NULL;
+    if (!parameters.keep) {
+        give_back(&once);
+    }
     threads = parameters.threads ? parameters.threads
                                  : sysconf(_SC_NPROCESSORS_ONLN);
     bytes = parameters.fill ? parameters.fill : all_memory();
@@ -330,6 +378,9 @@ int main(void)
         if (!described || now() - described >= DESCRIBE_INTERVAL) {
             machine_describe();
             described = now();
+        }
+        if (now() - began >= parameters.keep * SECOND) {
+            give_back(&once);
         }
         next += parameters.report * MILLISECOND;
         sleep_until(next);

@@ -6,7 +6,6 @@
 #define _GNU_SOURCE
 #include "parameters.h"
 
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -57,7 +56,7 @@ static bool size(const char *text, uint64_t *out)
 
 static bool pattern(char *text, struct parameters *p)
 {
-    char *pages, *accesses;
+    char *pages, *accesses, *where;
 
     if (!strcmp(text, "uniform")) {
         p->pattern = PATTERN_UNIFORM;
@@ -72,8 +71,10 @@ static bool pattern(char *text, struct parameters *p)
     }
     pages = strsep(&text, ":");
     accesses = strsep(&text, ":");
+    where = strsep(&text, ":");
+    p->strewn = where && !strcmp(where, "strewn");
     p->pattern = PATTERN_HOT;
-    return pages && accesses && !text &&
+    return pages && accesses && !text && (!where || p->strewn) &&
            small(pages, 99, &p->hot_pages) && p->hot_pages &&
            small(accesses, 100, &p->hot_accesses);
 }
@@ -82,6 +83,10 @@ static bool set(const char *name, char *value, struct parameters *p)
 {
     if (!strcmp(name, "fill")) {
         return size(value, &p->fill);
+    } else if (!strcmp(name, "once")) {
+        return size(value, &p->once) && p->once;
+    } else if (!strcmp(name, "keep")) {
+        return small(value, 86400, &p->keep);
     } else if (!strcmp(name, "pattern")) {
         return pattern(value, p);
     } else if (!strcmp(name, "writes")) {

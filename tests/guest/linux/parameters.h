@@ -7,7 +7,11 @@
  *                          what the kernel needs)
  * smemv.pattern=uniform    any page
  *               hot:10:95  10 % of the pages get 95 % of the accesses
+ *               hot:10:95:strewn  and lie evenly among the others
  *               seq        one after the other
+ * smemv.once=SIZE          memory that is written once, before the rest
+ *                          begins, and given back (default: none)
+ * smemv.keep=SECONDS       when it is given back (default 0: at once)
  * smemv.writes=50          per cent of the accesses that rewrite the page
  * smemv.rate=N             accesses per second at most (default 0: no limit)
  * smemv.threads=N          default: one for each CPU
@@ -21,6 +25,7 @@
 #ifndef PARAMETERS_H
 #define PARAMETERS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum pattern { PATTERN_UNIFORM, PATTERN_HOT, PATTERN_SEQ };
@@ -30,6 +35,9 @@ struct parameters {
     enum pattern pattern;
     unsigned hot_pages;         /* per cent */
     unsigned hot_accesses;      /* per cent */
+    bool strewn;                /* the hot pages */
+    uint64_t once;              /* bytes */
+    unsigned keep;              /* seconds */
     unsigned writes;            /* per cent */
     uint64_t rate;              /* accesses per second; 0 for no limit */
     unsigned threads;           /* 0 for one a CPU */

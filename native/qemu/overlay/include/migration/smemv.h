@@ -9,6 +9,9 @@
 #include "exec/cpu-common.h"
 #include "qemu/typedefs.h"
 
+/* Whether pages of this VM are on sub-hosts: it runs here by paging. */
+bool smemv_vm_is_split(void);
+
 /* Register the stream section "smemv", which only split VMs ever send. */
 void smemv_mig_init(void);
 

@@ -12,6 +12,9 @@
 #include "smemv.h"
 #include "waiting.h"
 
+/* How long pages may be sampled before a migration begins, in ms. */
+#define LONGEST_SAMPLE 600000
+
 static bool check_name(const char *name, Error **errp)
 {
     size_t length = strspn(name, "abcdefghijklmnopqrstuvwxyz"
@@ -95,7 +98,8 @@ static bool check_layout(uint64_t main_limit, SmemvSubHostList *sub_hosts,
 
 void qmp_smemv_set_target(const char *name, uint64_t main_limit,
                           SmemvSubHostList *sub_hosts, bool has_policy,
-                          SmemvPolicy policy, const char *tls_creds,
+                          SmemvPolicy policy, bool has_sample_time,
+                          uint32_t sample_time, const char *tls_creds,
                           bool has_seal, bool seal, Error **errp)
 {
     g_autoptr(strList) blockers = smemv_blockers();
@@ -111,6 +115,16 @@ void qmp_smemv_set_target(const char *name, uint64_t main_limit,
     }
     if (!check_name(name, errp) ||
         !check_layout(main_limit, sub_hosts, errp)) {
+        return;
+    }
+    if (!has_policy) {
+        policy = SMEMV_POLICY_HOT;
+    }
+    if (!has_sample_time) {
+        sample_time = smemv_heat_default_time(smemv_guest_ram_size() >>
+                                              SMEMV_PAGE_BITS);
+    } else if (sample_time > LONGEST_SAMPLE) {
+        error_setg(errp, "sample-time is at most %u ms", LONGEST_SAMPLE);
         return;
     }
     if (p) {
@@ -133,8 +147,8 @@ void qmp_smemv_set_target(const char *name, uint64_t main_limit,
                    "nothing to split");
         return;
     }
-    smemv_set_target(name, main_limit >> SMEMV_PAGE_BITS, sub_hosts,
-                     tls_creds, seal);
+    smemv_set_target(name, main_limit >> SMEMV_PAGE_BITS, sub_hosts, policy,
+                     sample_time, tls_creds, seal);
 }
 
 void qmp_smemv_rebalance(uint64_t main_limit, SmemvSubHostList *sub_hosts,
@@ -279,6 +293,9 @@ SmemvInfo *qmp_query_smemv(Error **errp)
         info->session = smemv_session_id(smemv_save_session());
         info->sealed = smemv_save_session()->seal;
         info->sub_hosts = sub_hosts_info(smemv_save_session());
+        if (smemv_save_heat()) {
+            info->heat = smemv_heat_info(smemv_save_heat());
+        }
     }
     return info;
 }

@@ -29,6 +29,11 @@ void smemv_set_pager(SmemvPager *pager)
     the_pager = pager;
 }
 
+bool smemv_vm_is_split(void)
+{
+    return the_pager;
+}
+
 void smemv_fatal(const char *fmt, ...)
 {
     va_list ap;

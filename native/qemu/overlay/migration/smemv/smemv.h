@@ -7,6 +7,7 @@
 #define SMEMV_H
 
 #include "migration/register.h"
+#include "heat.h"
 #include "page-map.h"
 #include "pager.h"
 #include "session.h"
@@ -41,16 +42,19 @@ G_NORETURN void smemv_fatal(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 
 /*
  * split-save.c. The target of the next migration: @limit pages on the main
- * host, the rest on @sub_hosts, of which a copy is made; with TLS credentials
- * of that id, or NULL; pages are sealed with @seal.
+ * host, those that @policy chooses (hot: after a look of @sample_ms); the rest
+ * on @sub_hosts, of which a copy is made; with TLS credentials of that id, or
+ * NULL; pages are sealed with @seal.
  */
 void smemv_set_target(const char *name, uint64_t limit,
-                      SmemvSubHostList *sub_hosts, const char *tls_creds,
-                      bool seal);
+                      SmemvSubHostList *sub_hosts, SmemvPolicy policy,
+                      unsigned sample_ms, const char *tls_creds, bool seal);
 void smemv_clear_target(void);
 bool smemv_is_saving(void);
 bool smemv_is_fenced(void);
 SmemvSession *smemv_save_session(void);
+/* What the migration under way knows of the pages' heat, or NULL. */
+SmemvHeat *smemv_save_heat(void);
 
 bool smemv_save_is_active(void *opaque);
 int smemv_save_prepare(void *opaque, Error **errp);

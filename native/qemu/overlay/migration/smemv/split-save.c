@@ -43,12 +43,15 @@ static struct {
     char *name;                  /* of the VM; NULL where none is set */
     uint64_t limit;              /* pages */
     SmemvSubHostList *sub_hosts;
+    SmemvPolicy policy;          /* of a whole VM */
+    unsigned sample_ms;
     char *tls_creds;             /* id, or NULL */
     bool seal;                   /* pages, of a whole VM */
 
     /* The migration under way: the migration thread's. */
     SmemvPageMap *map;           /* NULL while none is: what was noted */
     SmemvSession *session;
+    SmemvHeat *heat;             /* of a whole VM, with the policy hot */
     SmemvPlacement *placement;   /* of a whole VM */
     SmemvSender **senders;       /* of a whole VM, to each sub-host */
     SmemvLeaving *leaving;       /* of a split VM */
@@ -62,13 +65,15 @@ static struct {
 } save;
 
 void smemv_set_target(const char *name, uint64_t limit,
-                      SmemvSubHostList *sub_hosts, const char *tls_creds,
-                      bool seal)
+                      SmemvSubHostList *sub_hosts, SmemvPolicy policy,
+                      unsigned sample_ms, const char *tls_creds, bool seal)
 {
     smemv_clear_target();
     save.name = g_strdup(name);
     save.limit = limit;
     save.sub_hosts = QAPI_CLONE(SmemvSubHostList, sub_hosts);
+    save.policy = policy;
+    save.sample_ms = sample_ms;
     save.tls_creds = g_strdup(tls_creds);
     save.seal = seal;
 }
@@ -96,6 +101,11 @@ bool smemv_is_fenced(void)
 SmemvSession *smemv_save_session(void)
 {
     return save.session;
+}
+
+SmemvHeat *smemv_save_heat(void)
+{
+    return save.heat;
 }
 
 bool smemv_save_is_active(void *opaque)
@@ -218,7 +228,6 @@ static void put_setup(QEMUFile *f)
 /* Begin with a VM that is whole: every page is here. */
 static bool begin_whole(Error **errp)
 {
-    uint64_t main_pages = smemv_pager_low(save.limit);
     SmemvSealKey key;
 
     save.session = smemv_session_new(save.name, save.sub_hosts);
@@ -230,11 +239,23 @@ static bool begin_whole(Error **errp)
         smemv_seal_wipe_key(&key);
     }
     save.senders = g_new0(SmemvSender *, save.session->n_peers);
-    save.placement = smemv_placement_new(save.session, save.map->pages,
-                                         main_pages);
-    trace_smemv_save_setup(save.map->pages, main_pages);
+    save.heat = save.policy == SMEMV_POLICY_HOT ? smemv_heat_new(save.map) :
+                                                  NULL;
     return !save.tls_creds ||
            smemv_session_use_tls(save.session, save.tls_creds, errp);
+}
+
+/* Decide where each page goes, once those of a whole VM are known. */
+static void place(void)
+{
+    uint64_t main_pages = smemv_pager_low(save.limit);
+
+    if (save.heat && save.sample_ms) {
+        smemv_heat_sample(save.heat, save.sample_ms);
+    }
+    save.placement = smemv_placement_new(save.session, save.map->pages,
+                                         main_pages, save.policy, save.heat);
+    trace_smemv_save_setup(save.map->pages, main_pages);
 }
 
 /* Begin with a VM that is split: pages on sub-hosts stay where they are. */
@@ -270,10 +291,13 @@ int smemv_save_setup(QEMUFile *f, void *opaque, Error **errp)
     memset(save.counts, 0, sizeof(save.counts));
     save.counts[SMEMV_ZERO] = save.map->pages;
 
-    /* The guest runs on while the memservers are asked. */
+    /* The guest runs on while the memservers are asked, and it is watched. */
     bql_unlock();
     ok = ok && (save.leaving ? smemv_leaving_begin(save.leaving, errp) :
                                start_senders(errp));
+    if (ok && !save.leaving) {
+        place();
+    }
     bql_lock();
     if (!ok) {
         return -EIO;
@@ -546,6 +570,7 @@ static void end_whole(bool failed)
         }
     }
     g_clear_pointer(&save.senders, g_free);
+    g_clear_pointer(&save.heat, smemv_heat_free);
     g_clear_pointer(&save.placement, smemv_placement_free);
 
     if (failed && save.opened && !save.fenced) {
