@@ -69,7 +69,7 @@ def test_the_key_of_sealed_pages_does_not_travel_in_the_clear(host, operation, a
 
 def test_the_policy_and_the_time_of_its_sampling_are_told(host):
     qemu = source(host, [{}, DONE], ["running", "postmigrate"])
-    move(host.vms, "split_migrate", "big", dict(TARGET, policy="hot", sample_time=5), (5, 0.01), False)
+    move(host.vms, "split_migrate", "big", dict(TARGET, policy="hot", sample_time=5), (5, 0.01), False, print)
     told = dict(qemu.calls)["smemv-set-target"]
     assert (told["policy"], told["sample-time"]) == ("hot", 5000)
 
