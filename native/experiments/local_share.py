@@ -50,7 +50,7 @@ def speed(stage: Stage, vm) -> float:
 
 def split(stage: Stage, limit: int) -> float:
     source = stage.start_running(0, stock=False)
-    stage.aim(source, limit, [2, 3])
+    stage.aim(source, limit, [2, 3], policy="hot")
     target = stage.start(1, stock=False, incoming=True)
     stage.move(source, target, 1)
     return speed(stage, target)

@@ -98,11 +98,15 @@ class Stage:
         return self.memservers[host]
 
     def aim(self, vm: Vm, limit: int, sub_hosts: Sequence[int], **options: object) -> None:
-        """Make the VM's next migration one to a main host with that limit, and to these sub-hosts."""
+        """Make the VM's next migration one to a main host with that limit, and to these sub-hosts.
+
+        Without another policy pages are placed by the threshold, which samples nothing.
+        """
         servers = [self.serve(host) for host in sub_hosts]
         each = shares(self.memory, limit, len(servers) or 1)
         aims = [server.sub_host(share) for server, share in zip(servers, each)]
-        vm.qmp("smemv-set-target", name="experiment", main_limit=limit, sub_hosts=aims, **options)
+        vm.qmp("smemv-set-target", name="experiment", main_limit=limit, sub_hosts=aims,
+               **{"policy": "threshold", **options})  # fmt: skip
 
     def move(self, source: Vm, destination: Vm, host: int) -> Move:
         """Migrate, and wait until nothing is left to be moved; the source ends."""
