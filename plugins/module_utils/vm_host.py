@@ -53,8 +53,10 @@ class VmHost:
         """The VM's configuration, or None."""
         return _read_json(self.paths(name).config)
 
-    def describe(self, name):
+    def describe(self, name, regions=0):
         """All that there is to know of a VM here, or None if there is none of that name.
+
+        :param regions: into how many parts its memory is divided to tell where they are; 0 tells nothing of that.
 
         ``state`` is running, paused, incoming (expected from another host), moved (gone to another host, its
         process still there), stopped, unresponsive, or another run state of QEMU's.
@@ -78,12 +80,12 @@ class VmHost:
         }
         if active:
             try:
-                answer.update(self._ask(name))
+                answer.update(self._ask(name, regions))
             except QmpError as error:
                 answer.update(state="unresponsive", reason=str(error))
         return answer
 
-    def _ask(self, name):
+    def _ask(self, name, regions):
         with self.connect(name) as client:
             run_state = client.execute("query-status")["status"]
             version = client.greeting["version"]
@@ -96,6 +98,7 @@ class VmHost:
                     "smemv": memory is not None,
                 },
                 "memory": memory,
+                **({"regions": client.execute("query-smemv-map", regions=regions)} if regions and memory else {}),
                 "migration": snake_case(client.execute("query-migrate")),
             }
 

@@ -20,6 +20,12 @@ options:
   name:
     description: Tell of this VM only.
     type: str
+  regions:
+    description:
+      - Tell of the memory of each VM that runs in so many equal parts, at most 256, by their addresses.
+      - Takes longer the more memory the VMs have.
+    type: int
+    default: 0
 seealso:
   - module: smemv.kvm.vm
 """
@@ -68,6 +74,14 @@ vms:
       description:
         - Where its pages are, in bytes, as QMP's C(query-smemv) tells it; none for a QEMU without split migration.
       type: dict
+    regions:
+      description:
+        - Where its pages are by their addresses, in bytes, as QMP's C(query-smemv-map) tells it, for O(regions).
+        - In each part C(size), C(resident), C(zero) and, for each sub-host of RV(vms[].memory), C(remote).
+        - C(used) is what the guest was seen to use, while it is split by the policy V(hot).
+      returned: where O(regions) is given, the VM runs, and its QEMU can split it
+      type: list
+      elements: dict
     migration:
       description: What QMP's C(query-migrate) tells.
       type: dict
@@ -83,11 +97,13 @@ from ansible_collections.smemv.kvm.plugins.module_utils.vm_host import VmHost
 
 
 def main():
-    module = AnsibleModule(argument_spec={"name": {"type": "str"}}, supports_check_mode=True)
+    module = AnsibleModule(
+        argument_spec={"name": {"type": "str"}, "regions": {"type": "int", "default": 0}}, supports_check_mode=True
+    )
     vms = VmHost(module.run_command)
     try:
         names = [module.params["name"]] if module.params["name"] else vms.names()
-        found = [vms.describe(name) for name in names]
+        found = [vms.describe(name, module.params["regions"]) for name in names]
         module.exit_json(changed=False, vms=[machine for machine in found if machine is not None])
     except SmemvError as error:
         module.fail_json(msg=str(error))

@@ -115,6 +115,31 @@ def test_sampling_for_too_long_is_refused(hosts: Hosts) -> None:
         set_target(source, "test", vm_place.memory, vm_place.limit, hosts.memservers(vm_place, 1), sample_time=600001)
 
 
+def total(regions: list[dict[str, Any]], key: str) -> int:
+    return sum(region[key] for region in regions)
+
+
+def test_map_tells_where_each_part_of_memory_is(hosts: Hosts) -> None:
+    vm_place = place("smemv.rate=10")
+    vm, _ = migrate(hosts, vm_place, policy="threshold")
+    vm.qmp("stop")
+    time.sleep(1)
+    info = where(vm)
+    for count in (1, 7, 256):
+        regions = vm.qmp("query-smemv-map", regions=count)
+        assert len(regions) == count
+        assert total(regions, "size") == vm_place.memory
+        assert (total(regions, "resident"), total(regions, "zero")) == (info["resident"], info["zero"])
+        remote = [sum(parts) for parts in zip(*(region["remote"] for region in regions))]
+        assert remote == [sub_host["remote"] for sub_host in info["sub-hosts"]]
+    # The lowest addresses are here, the highest on the last sub-host.
+    assert regions[0]["resident"] > 0
+    assert regions[-1]["remote"][0] == regions[-1]["resident"] == 0
+    for count in (0, 257):
+        with pytest.raises(QmpError, match="from 1 to 256"):
+            vm.qmp("query-smemv-map", regions=count)
+
+
 BALLOON = [
     *("-object", "iothread,id=thread0"),
     *("-device", "virtio-balloon-pci,id=balloon0,free-page-hint=on,iothread=thread0"),

@@ -49,6 +49,15 @@ def test_a_vm_that_runs_says_so_itself(host, run_state, state):
     assert found["qemu"] == {"version": "10.0.2", "package": "test", "smemv": True}
 
 
+def test_regions_are_told_where_they_are_asked_for(host):
+    host.vms.define("big", host.config())
+    parts = [{"size": 4096, "resident": 4096, "zero": 0, "remote": []}] * 2
+    qemu = host.run("big", query_status={"status": "running"}, query_smemv={"main-limit": 0}, query_smemv_map=[parts])
+    assert host.vms.describe("big", 2)["regions"] == parts
+    assert dict(qemu.calls)["query-smemv-map"] == {"regions": 2}
+    assert "regions" not in host.vms.describe("big")
+
+
 def test_a_stock_qemu_has_no_word_of_memory(host):
     host.vms.define("big", host.config())
     host.run("big")

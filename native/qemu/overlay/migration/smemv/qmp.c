@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "qemu/osdep.h"
+#include "qemu/atomic.h"
 #include "qemu/lockable.h"
 #include "qapi/error.h"
 #include "qapi/qapi-commands-smemv.h"
@@ -11,6 +12,9 @@
 #include "rebalance.h"
 #include "smemv.h"
 #include "waiting.h"
+
+/* Regions that smemv-map tells of at the most. */
+#define MOST_REGIONS 256
 
 /* How long pages may be sampled before a migration begins, in ms. */
 #define LONGEST_SAMPLE 600000
@@ -298,4 +302,58 @@ SmemvInfo *qmp_query_smemv(Error **errp)
         }
     }
     return info;
+}
+
+/*
+ * Count the @n pages from @first on by their places. The map is read without
+ * its lock: each page is counted once, where it is just then.
+ */
+static SmemvRegion *count_region(const SmemvPageMap *map, SmemvSession *s,
+                                 SmemvHeat *heat, uint64_t first, uint64_t n)
+{
+    SmemvRegion *region = g_new0(SmemvRegion, 1);
+    uint64_t counts[256] = { 0 };
+
+    for (uint64_t page = first; page < first + n; page++) {
+        counts[map ? qatomic_read(&map->place[page]) : SMEMV_MAIN]++;
+    }
+    region->size = n << SMEMV_PAGE_BITS;
+    region->zero = counts[SMEMV_ZERO] << SMEMV_PAGE_BITS;
+    region->resident = region->size - region->zero;
+    for (unsigned i = s ? s->n_peers : 0; i-- > 0;) {
+        uint64_t remote = counts[SMEMV_REMOTE + i] << SMEMV_PAGE_BITS;
+
+        region->resident -= remote;
+        if (!s->peers[i].gone) {
+            QAPI_LIST_PREPEND(region->remote, remote);
+        }
+    }
+    if (heat) {
+        region->has_used = true;
+        region->used = smemv_heat_used(heat, first, n) << SMEMV_PAGE_BITS;
+    }
+    return region;
+}
+
+SmemvRegionList *qmp_query_smemv_map(uint16_t regions, Error **errp)
+{
+    SmemvPager *p = smemv_pager();
+    bool saving = !p && smemv_is_saving();
+    const SmemvPageMap *map = p ? p->map : saving ? smemv_save_map() : NULL;
+    SmemvSession *s = p ? p->session : saving ? smemv_save_session() : NULL;
+    uint64_t pages = smemv_guest_ram_size() >> SMEMV_PAGE_BITS;
+    SmemvRegionList *list = NULL;
+
+    if (!regions || regions > MOST_REGIONS || regions > pages) {
+        error_setg(errp, "regions must be from 1 to %d", MOST_REGIONS);
+        return NULL;
+    }
+    for (unsigned i = regions; i-- > 0;) {
+        uint64_t first = pages * i / regions;
+
+        QAPI_LIST_PREPEND(list, count_region(
+            map, s, saving ? smemv_save_heat() : NULL, first,
+            pages * (i + 1) / regions - first));
+    }
+    return list;
 }

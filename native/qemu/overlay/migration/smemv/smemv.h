@@ -53,6 +53,8 @@ void smemv_clear_target(void);
 bool smemv_is_saving(void);
 bool smemv_is_fenced(void);
 SmemvSession *smemv_save_session(void);
+/* Where the migration under way has put pages, and will; or NULL. */
+SmemvPageMap *smemv_save_map(void);
 /* What the migration under way knows of the pages' heat, or NULL. */
 SmemvHeat *smemv_save_heat(void);
 

@@ -103,6 +103,11 @@ SmemvSession *smemv_save_session(void)
     return save.session;
 }
 
+SmemvPageMap *smemv_save_map(void)
+{
+    return save.map;
+}
+
 SmemvHeat *smemv_save_heat(void)
 {
     return save.heat;
