@@ -104,4 +104,7 @@ options:
         description: Bytes to reserve there, a multiple of the page.
         type: int
         required: true
+      failure_domain:
+        description: What fails together with the host, such as its rack; without it nothing but the host itself.
+        type: str
 """

@@ -39,6 +39,7 @@ def layout(share_required=True):
                 "address": {"type": "str", "required": True},
                 "port": {"type": "int", "default": 4770},
                 "share": {"type": "int", "required": share_required},
+                "failure_domain": {"type": "str"},
             },
         },
     }

@@ -25,6 +25,46 @@ def least_limit(memory, room):
     return max(0, -(-missing // (PAGE // 16 * 15)) * PAGE)
 
 
+def room_for(copies, room, domain):
+    """Bytes of which that many copies fit, no two of them in one failure domain.
+
+    :param copies: 1 or 2.
+    :param room: {name: bytes}; what is over a whole page there does not count.
+    :param domain: {name: its failure domain}.
+    """
+    pages = {name: max(0, size) // PAGE for name, size in room.items()}
+    total = sum(pages.values())
+    if copies == 1:
+        return total * PAGE
+    # What the largest domain has beyond all others can have no second copy.
+    largest = max(_by_domain(pages, domain).values(), default=0)
+    return min(total // 2, total - largest) * PAGE
+
+
+def usable(need, copies, room, domain):
+    """The room of each sub-host for that many copies of ``need`` bytes: a domain has one of each page at most."""
+    if copies == 1:
+        return dict(room)
+    usable_room = {name: max(0, size) // PAGE * PAGE for name, size in room.items()}
+    for each, size in _by_domain(usable_room, domain).items():
+        if size > need:
+            names = [name for name in room if domain[name] == each]
+            usable_room.update(divide(need, {name: usable_room[name] for name in names}))
+    return usable_room
+
+
+def are_apart(need, shares, domain):
+    """Whether two copies of ``need`` bytes fit into these shares without two of a page in one domain."""
+    return all(size <= need for size in _by_domain(shares, domain).values())
+
+
+def _by_domain(sizes, domain):
+    sums = {}
+    for name, size in sizes.items():
+        sums[domain[name]] = sums.get(domain[name], 0) + size
+    return sums
+
+
 def divide(need, room):
     """Shares of ``need`` bytes, in proportion to what each sub-host has room for.
 

@@ -36,7 +36,7 @@ def choose(host, info, machine, asked, room, moves):
     :param info: of the host, as host_info describes it.
     :param machine: the VM, as the host that runs it now describes it.
     :param asked: bytes that are asked for, which the host has; None where it is open.
-    :param room: bytes that sub-hosts may hold together.
+    :param room: bytes that sub-hosts may hold together, as often as the VM's pages are to be kept.
     :param moves: whether the VM is to be migrated there.
     :raises Refused: where the host has too little for the VM; NoRoom.
     """
@@ -55,12 +55,13 @@ def choose(host, info, machine, asked, room, moves):
     if most < least:
         raise Refused([(host, _too_little(host, info, machine, least, moves))])
     left = layout.remote_need(total, most)
+    twice = " of it twice, in different failure domains" if placement.copies(machine["memory"]) > 1 else ""
     raise NoRoom(
         [
             (
                 host,
                 f"can have no more than {round_size(most)} of VM {machine['name']}, which leaves {round_size(left)} to"
-                f" sub-hosts: those have room for {round_size(room)}",
+                f" sub-hosts: those have room for {round_size(room)}{twice}",
             )
         ]
     )

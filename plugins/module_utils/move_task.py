@@ -21,6 +21,7 @@ _KEYS = (
     "policy",
     "sample_time",
     "seal",
+    "replicas",
 )
 
 

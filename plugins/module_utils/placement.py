@@ -18,6 +18,24 @@ def wanted(main_memory, sub_hosts):
     return {"main_memory": main_memory, "sub_hosts": {host["name"]: host["share"] for host in sub_hosts}}
 
 
+def as_qmp(sub_hosts, replicas):
+    """The sub-hosts as the commands smemv-set-target and smemv-rebalance want them.
+
+    :param sub_hosts: [{name, address, port, share, failure_domain (or None)}].
+    :param replicas: how many of them each page is on: with one copy, failure domains are of no use.
+    """
+    return [
+        {
+            "name": host["name"],
+            "host": host["address"],
+            "port": host["port"],
+            "share": host["share"],
+            **({"failure-domain": host["failure_domain"]} if replicas > 1 and host.get("failure_domain") else {}),
+        }
+        for host in sub_hosts
+    ]
+
+
 def current(memory):
     """The placement that a VM has. While it is rebalanced the sub-hosts are those that it is to have in the end.
 
@@ -29,13 +47,18 @@ def current(memory):
     return wanted(memory["limit"] if stay else None, stay)
 
 
+def copies(memory):
+    """How many sub-hosts each page of the VM is on that is on any, or is to be."""
+    return (memory or {}).get("replicas", 1)
+
+
 def is_split(memory):
     """Whether some of the VM's memory may be on sub-hosts."""
     return memory["limit"] > 0
 
 
 def staying(memory):
-    """The sub-hosts of a VM that are not being emptied."""
+    """The sub-hosts of a VM that are neither being emptied nor lost."""
     return [host for host in memory["sub_hosts"] if not host.get("leaving")]
 
 

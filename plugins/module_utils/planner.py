@@ -29,6 +29,7 @@ from ansible_collections.smemv.kvm.plugins.module_utils import layout, main_limi
 from ansible_collections.smemv.kvm.plugins.module_utils.errors import Refused
 from ansible_collections.smemv.kvm.plugins.module_utils.sizes import format_size, round_size
 from ansible_collections.smemv.kvm.plugins.module_utils.sub_hosts import SubHosts
+from ansible_collections.smemv.kvm.plugins.module_utils.twin_sub_hosts import TwinSubHosts
 
 # Memory is compared in so many parts of the VM.
 STEPS = 16
@@ -116,12 +117,12 @@ class _Planner:
             if not missing:
                 room[name] = size
         keep = self._wanted.get("sub_hosts", self._now["sub_hosts"])
-        return SubHosts(
-            room,
-            [name for name in keep if name in room],
-            {name: _speed(self._info(name)) for name in room},
-            {name: self._info(name).get("failure_domain") for name in room},
-        )
+        keep = [name for name in keep if name in room]
+        speed = {name: _speed(self._info(name)) for name in room}
+        if placement.copies(self._memory) > 1:
+            domain = {name: requirements.failure_domain(name, self._info(name)) for name in room}
+            return TwinSubHosts(room, keep, speed, domain)
+        return SubHosts(room, keep, speed, {name: self._info(name).get("failure_domain") for name in room})
 
     def _main_hosts(self, names, sub_hosts):
         """Those of these hosts that can run the VM."""

@@ -17,23 +17,30 @@ def plan(request, hosts, kvm_hosts=None, memservers=None):
     What the request leaves open is chosen only where nothing was begun: a VM that is on its way, or is placed already,
     as far as the request says how, is left to that.
 
-    :param request: as in check_request(); and seal, whether its pages are to be sealed where they are not yet.
+    :param request: as in check_request(); and ``replicas``, or None; and seal, whether its pages are to be sealed where
+        they are not yet.
     :param hosts: {name: what the module host_info returned there, with ``address``; or {unreachable: why}}.
     :param kvm_hosts, memservers: names of the hosts that may be chosen for each; all where they are not given.
-    :returns: {phase, operation, source_host, destination_host, main_memory (bytes, None for all), sub_hosts:
-        [{name, address, port, share (None: what it has)}], config, leftovers: [host], reasons: [why what was left open
-        is chosen so]}. ``phase`` is ``start``; ``attach``: that migration is under way, to ``destination_address`` and
-        ``destination_port``; ``finish``: the VM has moved, and the hosts are not tidied up yet; ``rebalance``: only
-        its memory is not where it is to be; ``done``.
+    :returns: {phase, operation, source_host, destination_host, main_memory (bytes, None for all), replicas,
+        sub_hosts: [{name, address, port, failure_domain, share (None: what it has)}], config, leftovers: [host],
+        reasons: [why what was left open is chosen so]}. ``phase`` is ``start``; ``attach``: that migration is under
+        way, to ``destination_address`` and ``destination_port``; ``finish``: the VM has moved, and the hosts are not
+        tidied up yet; ``rebalance``: only its memory is not where it is to be; ``done``.
     :raises Refused: with every reason found.
     """
     name, wanted = request["vm"], given(request)
     machines = whereabouts.machines(name, hosts)
     source = whereabouts.source(name, machines, hosts)
-    found = machines[source]
+    found = _with_replicas(source, machines[source], request.get("replicas"))
     if request.get("seal") and found["memory"]:
         found = dict(found, memory=dict(found["memory"], sealed=True))
-    answer = {"source_host": source, "config": found["config"], "leftovers": [], "reasons": []}
+    answer = {
+        "source_host": source,
+        "config": found["config"],
+        "replicas": placement.copies(found["memory"]),
+        "leftovers": [],
+        "reasons": [],
+    }
 
     if whereabouts.is_moving(found):
         recorded = found["relocation"]
@@ -58,6 +65,17 @@ def plan(request, hosts, kvm_hosts=None, memservers=None):
     if target["main_memory"] is not None:
         operation = "remigrate" if placement.is_split(found["memory"]) else "split_migrate"
     return dict(target, phase="start", operation=operation, **dict(answer, sub_hosts=sub_hosts))
+
+
+def _with_replicas(source, found, replicas):
+    """The VM, with as many copies of its pages as are asked for; one that is split keeps its number."""
+    memory = found["memory"]
+    if memory is None or replicas is None or replicas == placement.copies(memory):
+        return found
+    if placement.is_split(memory):
+        has = placement.copies(memory)
+        raise Refused([(source, f"VM {found['name']} is split with replicas {has}: make it whole, and split it anew")])
+    return dict(found, memory=dict(memory, replicas=replicas))
 
 
 def _target(wanted, source, found, hosts, kvm_hosts, memservers):
@@ -86,7 +104,14 @@ def _in_place(target, found, hosts, leftovers):
     if placement.leads_to(placement.current(memory), target["main_memory"], names):
         stay = placement.staying(memory) if memory else []
         sub_hosts = [
-            {"name": host["name"], "address": host["host"], "port": host["port"], "share": None} for host in stay
+            {
+                "name": host["name"],
+                "address": host["host"],
+                "port": host["port"],
+                "failure_domain": host.get("failure_domain"),
+                "share": None,
+            }
+            for host in stay
         ]
         rest = "done" if memory is None or placement.is_settled(memory) else "rebalance"
         return {"phase": "finish" if tidy else rest, "operation": "rebalance", "sub_hosts": sub_hosts}
@@ -113,7 +138,13 @@ def _sub_hosts(target, found, hosts, reasons, moves=True):
     if reasons:
         raise Refused(reasons)
     return [
-        {"name": name, "address": hosts[name]["address"], "port": hosts[name]["memserver_port"], "share": share}
+        {
+            "name": name,
+            "address": hosts[name]["address"],
+            "port": hosts[name]["memserver_port"],
+            "failure_domain": requirements.failure_domain(name, hosts[name]),
+            "share": share,
+        }
         for name, share in shares.items()
     ]
 

@@ -16,8 +16,8 @@ def rebalance(vms, name, target, waiting, check, waiter=None):
     """Bring the VM's memory to its target.
 
     :param vms: a VmHost.
-    :param target: {main_memory: bytes or None for all, sub_hosts: [{name, address, port, share}], bandwidth: bytes a
-        second, 0: no limit}. A share of None is what the sub-host has.
+    :param target: {main_memory: bytes or None for all, sub_hosts: [{name, address, port, share, failure_domain}],
+        bandwidth: bytes a second, 0: no limit}. A share of None is what the sub-host has.
     :param waiting: (timeout, interval) in seconds, or None not to wait.
     :param check: only say what would be done.
     :param waiter: a Waiter; for tests.
@@ -86,10 +86,7 @@ def _start(vms, name, target, memory):
             client.execute(
                 "smemv-rebalance",
                 main_limit=memory["total"] if target["main_memory"] is None else target["main_memory"],
-                sub_hosts=[
-                    {"name": host["name"], "host": host["address"], "port": host["port"], "share": host["share"]}
-                    for host in target["sub_hosts"]
-                ],
+                sub_hosts=placement.as_qmp(target["sub_hosts"], placement.copies(memory)),
                 **arguments,
             )
         except QmpCommandError as error:

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import contextlib
 
-from ansible_collections.smemv.kvm.plugins.module_utils import tls
+from ansible_collections.smemv.kvm.plugins.module_utils import placement, tls
 from ansible_collections.smemv.kvm.plugins.module_utils.errors import (
     QmpCommandError,
     RelocationFailed,
     RelocationTimeout,
 )
-from ansible_collections.smemv.kvm.plugins.module_utils.placement import is_settled, is_split
 from ansible_collections.smemv.kvm.plugins.module_utils.qmp import snake_case
 from ansible_collections.smemv.kvm.plugins.module_utils.stall import StallWatch
 from ansible_collections.smemv.kvm.plugins.module_utils.vm_host import query_smemv
@@ -100,9 +99,9 @@ class Relocation:
         """Begin the migration.
 
         :param target: {destination_address, destination_port, main_memory (bytes; None: all), sub_hosts: [{name,
-            address, port, share (bytes)}], policy and sample_time (seconds; None: QEMU's own), both where a VM is
-            split, bandwidth (bytes a second, 0: no limit), max_downtime (ms), on_stall (throttle: QEMU slows the guest
-            down), tls (bool), seal (bool, where a VM is split)}.
+            address, port, share (bytes), failure_domain (or None)}], policy and sample_time (seconds; None: QEMU's
+            own), both where a VM is split, bandwidth (bytes a second, 0: no limit), max_downtime (ms), on_stall
+            (throttle: QEMU slows the guest down), tls (bool), seal and replicas (both where a VM is split)}.
         """
         with self._connect() as client:
             client.execute(
@@ -128,8 +127,9 @@ class Relocation:
     def _set_target(self, client, target, credentials):
         """Say where the pages go; a whole VM that stays whole needs none said. Whether it was."""
         memory = query_smemv(client)
-        if target["main_memory"] is None and not (memory and is_split(memory)):
+        if target["main_memory"] is None and not (memory and placement.is_split(memory)):
             return False
+        replicas = max(target.get("replicas", 1), placement.copies(memory))
         policy = {"policy": target["policy"]} if target.get("policy") else {}
         if target.get("sample_time") is not None:
             policy["sample_time"] = 1000 * target["sample_time"]
@@ -137,12 +137,10 @@ class Relocation:
             "smemv-set-target",
             name=self._name,
             main_limit=memory["total"] if target["main_memory"] is None else target["main_memory"],
-            sub_hosts=[
-                {"name": host["name"], "host": host["address"], "port": host["port"], "share": host["share"]}
-                for host in target["sub_hosts"]
-            ],
+            sub_hosts=placement.as_qmp(target["sub_hosts"], replicas),
             **policy,
             **({"seal": True} if target.get("seal") else {}),
+            **({"replicas": replicas} if replicas > 1 else {}),
             **credentials,
         )
         return True
@@ -186,7 +184,7 @@ class Relocation:
             # What was reserved for the move is given back. If that has to wait for a memserver, nobody else has to.
             with contextlib.suppress(RelocationTimeout):
                 last = self._waiter.until(
-                    self.observe, lambda last: is_settled(last["memory"]), lambda _last: "", timeout, 0.1
+                    self.observe, lambda last: placement.is_settled(last["memory"]), lambda _last: "", timeout, 0.1
                 )
         return last
 

@@ -11,11 +11,12 @@ from ansible_collections.smemv.kvm.plugins.module_utils.sizes import MIB, PAGE, 
 
 MINIMUM = 64 * MIB
 MINIMUM_A_VCPU = 32 * MIB
-# What QEMU itself wants beside the guest's memory, and what for each page of it: where it is, and when it came; and its
-# tag and version where pages are sealed.
+# What QEMU itself wants beside the guest's memory, and what for each page of it: where it is, and when it came; its tag
+# and version where pages are sealed; and where the second copy is of those that have two.
 OVERHEAD = 64 * MIB
 OVERHEAD_A_PAGE = 8
 SEAL_A_PAGE = 24
+TWIN_A_PAGE = 2
 
 
 def of_source(source, machine, main_memory):
@@ -119,6 +120,7 @@ def overhead(machine):
     if memory is None:
         return OVERHEAD
     a_page = OVERHEAD_A_PAGE + (SEAL_A_PAGE if memory.get("sealed") else 0)
+    a_page += TWIN_A_PAGE if placement.copies(memory) > 1 else 0
     return OVERHEAD + page_up(memory["total"] // PAGE * a_page)
 
 
@@ -187,8 +189,7 @@ def of_present_sub_hosts(hosts, machine, moves):
     if not placement.is_split(memory):
         return []
     reasons, room = [], {}
-    for sub_host in memory["sub_hosts"]:
-        name = sub_host["name"]
+    for name, sub_host in present_sub_hosts(memory).items():
         refusal, room[name] = sub_host_room(hosts.get(name, {"unreachable": "it is not in the inventory"}))
         if refusal:
             reasons.append((name, refusal))
@@ -208,12 +209,21 @@ def of_present_sub_hosts(hosts, machine, moves):
 
 def _extra(memory):
     """Bytes that a split VM's sub-hosts reserve beside its shares while it moves."""
-    return memory["total"] - sum(sub_host["share"] for sub_host in memory["sub_hosts"])
+    shares = sum(sub_host["share"] for sub_host in present_sub_hosts(memory).values())
+    return max(0, placement.copies(memory) * memory["total"] - shares)
 
 
 def present_sub_hosts(memory):
-    """{name: what query-smemv says of it} of the sub-hosts that a VM has."""
-    return {host["name"]: host for host in memory["sub_hosts"]} if memory and placement.is_split(memory) else {}
+    """{name: what query-smemv says of it} of the sub-hosts that a VM has, and that were not found to be lost."""
+    if not memory or not placement.is_split(memory):
+        return {}
+    return {host["name"]: host for host in memory["sub_hosts"] if not host.get("failed")}
+
+
+def failure_domain(name, info):
+    """What fails together with a host: nothing but itself, where the inventory does not say."""
+    domain = info.get("failure_domain")
+    return name if domain is None else str(domain)
 
 
 def shares(names, hosts, machine, main_memory):
@@ -231,13 +241,33 @@ def shares(names, hosts, machine, main_memory):
         reasons += [(name, missing) for missing in refusals]
     if reasons:
         raise Refused(reasons)
-    need = layout.remote_need(memory["total"], main_memory)
+    copies, need = placement.copies(memory), layout.remote_need(memory["total"], main_memory)
+    domain = {name: failure_domain(name, hosts[name]) for name in names}
+    if layout.room_for(copies, room, domain) < need and copies > 1:
+        raise Refused(_no_two_copies(need, room, domain))
+    room = layout.usable(need, copies, room, domain)
     stay = {host["name"]: host["share"] for host in placement.staying(memory) if host["name"] in present}
-    planned = layout.reshape(need, {name: share for name, share in stay.items() if name in room}, room)
+    planned = layout.reshape(copies * need, {name: share for name, share in stay.items() if name in room}, room)
+    if copies > 1 and not layout.are_apart(need, planned, domain):
+        planned = layout.divide(copies * need, room)
     idle = [name for name in names if not planned[name]]
     if idle:
         raise Refused((name, "would hold nothing of VM {}: leave it out".format(machine["name"])) for name in idle)
     return planned
+
+
+def _no_two_copies(need, room, domain):
+    """What each sub-host has for two copies of ``need`` bytes, where that is not enough."""
+    most = layout.room_for(2, room, domain)
+    return [
+        (
+            name,
+            f"its memserver has room for {round_size(size)} in failure domain {domain[name]}, and two copies of"
+            f" {round_size(need)} are wanted in different domains: all sub-hosts together have room for two copies of"
+            f" {round_size(most)}",
+        )
+        for name, size in room.items()
+    ]
 
 
 def of_sub_host(info, present):
@@ -250,7 +280,8 @@ def of_sub_host(info, present):
     missing = [refusal] if refusal else _maintenance(info)
     if not missing and present is None and free < MIB:
         missing = [_full(info)]
-    return missing, free + (max(present["share"], present["remote"]) if present else 0)
+    held = present["remote"] + present.get("second_copies", 0) if present else 0
+    return missing, free + (max(present["share"], held) if present else 0)
 
 
 def sub_host_room(info):

@@ -43,6 +43,12 @@ options:
       - How much guest memory may be resident on the destination, such as V(1GiB), or V(all).
       - Without it the VM is to be split, and has there what it has now, or else as much as the host can spare.
     type: str
+  replicas:
+    description:
+      - On how many sub-hosts each page is to be that is not on the main host, in different failure domains.
+      - Without it V(1), or what the VM was split with, which cannot change while it is split.
+    type: int
+    choices: [1, 2]
   seal:
     description: Whether its pages are to be sealed, for which the main host has tags to keep.
     type: bool
@@ -110,9 +116,13 @@ plan:
       type: int
     sub_hosts:
       description:
-        - The sub-hosts, each with C(name), C(address), C(port) and C(share) in bytes; none where it keeps what it has.
+        - The sub-hosts, each with C(name), C(address), C(port), C(failure_domain) and C(share) in bytes; none where it
+          keeps what it has.
       type: list
       elements: dict
+    replicas:
+      description: On how many of them each page is, or is to be.
+      type: int
     config:
       description: The VM's configuration.
       type: dict
@@ -140,6 +150,7 @@ def main():
             "destination_host": {"type": "str"},
             "sub_hosts": {"type": "list", "elements": "str"},
             "main_memory": {"type": "str"},
+            "replicas": {"type": "int", "choices": [1, 2]},
             "seal": {"type": "bool", "default": False},
             "kvm_hosts": {"type": "list", "elements": "str", "required": True},
             "memservers": {"type": "list", "elements": "str", "required": True},

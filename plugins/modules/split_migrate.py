@@ -51,6 +51,15 @@ options:
       - A VM that was split so stays so wherever it moves, until it is whole.
     type: bool
     default: false
+  replicas:
+    description:
+      - On how many sub-hosts each page is that is not on the main host, each in another failure domain.
+      - With V(2) the VM survives the loss of a sub-host. The shares have to be twice as large together, and no failure
+        domain may have more than half of them.
+      - A VM that was split so stays so wherever it moves, until it is whole.
+    type: int
+    choices: [1, 2]
+    default: 1
 seealso:
   - module: smemv.kvm.layout
   - module: smemv.kvm.remigrate
@@ -164,6 +173,7 @@ def main():
             "policy": {"type": "str", "choices": ["hot", "threshold", "random"], "default": "hot"},
             "sample_time": {"type": "int"},
             "seal": {"type": "bool", "default": False},
+            "replicas": {"type": "int", "choices": [1, 2], "default": 1},
         },
         supports_check_mode=True,
     )

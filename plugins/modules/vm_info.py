@@ -73,6 +73,8 @@ vms:
     memory:
       description:
         - Where its pages are, in bytes, as QMP's C(query-smemv) tells it; none for a QEMU without split migration.
+        - With C(replicas) 2 each page on sub-hosts has two copies, but for C(single) bytes, which have one. A sub-host
+          that was found to be lost is C(failed).
       type: dict
     regions:
       description:

@@ -29,8 +29,9 @@ def set_target(
 
     Pages are sampled for half a second if no other time is given.
     """
+    replicas = options.get("replicas", 1)
     each = shares(memory, limit, len(memservers))
-    sub_hosts = [memserver.sub_host(share) for memserver, share in zip(memservers, each)]
+    sub_hosts = [memserver.sub_host(share * replicas) for memserver, share in zip(memservers, each)]
     source.qmp("smemv-set-target", name=name, main_limit=limit, sub_hosts=sub_hosts, **{"sample_time": 500, **options})
     source.set_capabilities("return-path")
 
@@ -41,18 +42,19 @@ def where(vm: Vm) -> dict[str, Any]:
 
 
 def check_sum(vm: Vm, memservers: Sequence[Memserver]) -> None:
-    """Every page is in one place, and the memservers say the same. The VM must be paused."""
+    """Every page is in one place, or has both its copies, and the memservers say the same. The VM must be paused."""
     before = None
     # Until the last pages that were on their way out have arrived.
     while (info := where(vm)) != before:
         before = info
         time.sleep(0.3)
     assert info["state"] == "split"
-    remote = {sub_host["name"]: sub_host["remote"] for sub_host in info["sub-hosts"]}
-    assert info["resident"] + info["zero"] + sum(remote.values()) == info["total"]
-    assert set(remote) == {memserver.name for memserver in memservers}
+    alive = [sub_host for sub_host in info["sub-hosts"] if not sub_host["failed"]]
+    held = {sub_host["name"]: sub_host["remote"] + sub_host["second-copies"] for sub_host in alive}
+    assert info["resident"] + info["zero"] + sum(held.values()) / info["replicas"] == info["total"]
+    assert set(held) == {memserver.name for memserver in memservers}
     for memserver in memservers:
-        there = remote[memserver.name]
+        there = held[memserver.name]
         (session,) = memserver.stat()["sessions"]
         # Pages that have come back, and are about to be dropped there, count twice.
         assert there <= session["used"] <= min(there + 64 * PAGE, session["reserved"])

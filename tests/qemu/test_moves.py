@@ -224,6 +224,7 @@ class Journey:
         devices: Sequence[str],
         memservers: Sequence[Memserver],
         seal: bool = False,
+        replicas: int = 1,
     ) -> None:
         self.hosts = hosts
         self.place = place
@@ -231,6 +232,7 @@ class Journey:
         self.random = random.Random(seed)
         self.memservers = memservers
         self.seal = seal
+        self.replicas = replicas
         self.vm = hosts.running_vm(place, devices)
         self.used: list[Memserver] = []
         self.limit = place.memory
@@ -278,15 +280,17 @@ class Journey:
     def aim(self, new_sub_hosts: bool) -> None:
         self.limit = self.random.randrange(64, self.place.memory // MIB // 2) * MIB
         if new_sub_hosts or not self.used:
-            self.used = self.random.sample(self.memservers, self.random.randint(1, 4))
+            self.used = self.random.sample(self.memservers, self.random.randint(self.replicas, 4))
 
     def layout(self) -> dict[str, object]:
         used = sub_hosts(self.place, self.limit, self.used) if self.used else []
+        used = [{**sub_host, "share": self.replicas * sub_host["share"]} for sub_host in used]
         return {"main_limit": self.limit, "sub_hosts": used}
 
     def migration(self) -> Vm:
         """What the layout needs is set; the destination."""
-        self.vm.qmp("smemv-set-target", name="test", tls_creds=CREDENTIALS, seal=self.seal, **self.layout())
+        options = {"tls_creds": CREDENTIALS, "seal": self.seal, "replicas": self.replicas}
+        self.vm.qmp("smemv-set-target", name="test", **options, **self.layout())
         self.vm.set_capabilities("return-path")
         destination = self.hosts.vm(self.place, incoming=True, devices=self.devices)
         if self.seal:

@@ -64,7 +64,7 @@ class Vm:
 
     def wait_for_event(self, name: str, timeout: float) -> dict[str, Any]:
         """The data of the next QMP event of that name. Raises the client's errors."""
-        return self._client.wait_event(name, timeout)["data"]
+        return self._client.wait_event(name, timeout).get("data", {})
 
     def stop(self) -> None:
         """End the process, whatever it is doing."""

@@ -82,6 +82,17 @@ def test_pages_are_sealed_where_that_is_asked_for(host, tmp_path, monkeypatch):
     assert dict(qemu.calls)["smemv-set-target"]["seal"] is True
 
 
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_failure_domains_are_told_where_pages_have_two_copies(host, replicas):
+    qemu = source(host, [{}, DONE], ["running", "postmigrate"], LEFT)
+    target = dict(TARGET, sub_hosts=[dict(TARGET["sub_hosts"][0], failure_domain="rack-1")], replicas=replicas)
+    move(host.vms, "split_migrate", "big", target, (5, 0.01), False, print)
+    told = dict(qemu.calls)["smemv-set-target"]
+    domain = told["sub-hosts"][0].get("failure-domain")
+    # An earlier QEMU does not know either.
+    assert (told.get("replicas"), domain) == ((2, "rack-1") if replicas == 2 else (None, None))
+
+
 def test_a_split_migration_from_its_beginning(host):
     qemu = source(host, [{}, {"status": "active"}, DONE], ["running", "running", "postmigrate"], LEFT)
     result = move(host.vms, "split_migrate", "big", TARGET, (5, 0.01), False, print)

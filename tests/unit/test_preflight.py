@@ -29,8 +29,8 @@ RECORDED = {
     "destination_port": 4780,
     "main_memory": GIB,
     "sub_hosts": [
-        {"name": "host-3", "address": "198.18.0.3", "port": 4770, "share": 544 * MIB},
-        {"name": "host-4", "address": "198.18.0.4", "port": 4770, "share": 544 * MIB},
+        {"name": "host-3", "address": "198.18.0.3", "port": 4770, "failure_domain": "host-3", "share": 544 * MIB},
+        {"name": "host-4", "address": "198.18.0.4", "port": 4770, "failure_domain": "host-4", "share": 544 * MIB},
     ],
 }
 

@@ -5,6 +5,7 @@
  */
 #include "qemu/osdep.h"
 #include <netinet/tcp.h>
+#include <poll.h>
 #include "qemu/cutils.h"
 #include "qemu/guest-random.h"
 #include "qemu/iov.h"
@@ -42,6 +43,9 @@ static const struct {
  * one for a whole record of TLS, or GnuTLS would keep some of that.
  */
 #define BUFFER_SIZE (64 * KiB)
+
+/* How often a wait looks up, where pages have two copies. */
+#define LOOK_MS 100
 
 void smemv_conn_init(SmemvConn *c, SmemvSession *s, SmemvPeer *peer)
 {
@@ -97,6 +101,77 @@ static int conn_failed(SmemvConn *c, Error **errp)
     return -1;
 }
 
+static int64_t now_ms(void)
+{
+    return qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
+}
+
+/*
+ * Nothing has come or gone since @since for as long as a wait lasts: whether
+ * to go on waiting.
+ */
+static bool conn_waits(SmemvConn *c, int64_t since, Error **errp)
+{
+    bool failed = qatomic_read(&c->peer->failed) ||
+                  (c->target && qatomic_read(&c->target->failed));
+    bool ends = c->session->replicas == 1 ||
+                (c->patience_ms ? now_ms() - since >= c->patience_ms : failed);
+
+    if (ends) {
+        error_setg(errp, "does not answer");
+        return false;
+    }
+    return true;
+}
+
+static bool conn_write(SmemvConn *c, const struct iovec *iov, size_t niov,
+                       Error **errp)
+{
+    g_autofree struct iovec *copy = g_memdup2(iov, niov * sizeof(*iov));
+    struct iovec *rest = copy;
+    unsigned left = niov;
+    int64_t since = 0;
+
+    while (left) {
+        ssize_t n = qio_channel_writev(c->ioc, rest, left, errp);
+
+        if (n == QIO_CHANNEL_ERR_BLOCK) {
+            since = since ?: now_ms();
+            if (!conn_waits(c, since, errp)) {
+                return false;
+            }
+        } else if (n < 0) {
+            return false;
+        } else {
+            since = 0;
+            iov_discard_front(&rest, &left, n);
+        }
+    }
+    return true;
+}
+
+/* Read at least a byte; 0 or less on an error. */
+static ssize_t conn_read_some(SmemvConn *c, void *to, size_t size,
+                              Error **errp)
+{
+    int64_t since = 0;
+
+    while (true) {
+        ssize_t n = qio_channel_read(c->ioc, to, size, errp);
+
+        if (n == 0) {
+            error_setg(errp, "closed the connection");
+        }
+        if (n != QIO_CHANNEL_ERR_BLOCK) {
+            return n;
+        }
+        since = since ?: now_ms();
+        if (!conn_waits(c, since, errp)) {
+            return n;
+        }
+    }
+}
+
 static int conn_send(SmemvConn *c, const struct iovec *iov, size_t niov,
                      Error **errp)
 {
@@ -116,10 +191,7 @@ static int conn_send(SmemvConn *c, const struct iovec *iov, size_t niov,
         iov = &one;
         niov = 1;
     }
-    if (qio_channel_writev_all(c->ioc, iov, niov, errp) < 0) {
-        return conn_failed(c, errp);
-    }
-    return 0;
+    return conn_write(c, iov, niov, errp) ? 0 : conn_failed(c, errp);
 }
 
 /* Have at least @need bytes, at most BUFFER_SIZE, in @c->buf. */
@@ -138,14 +210,9 @@ static int conn_fill(SmemvConn *c, size_t need, Error **errp)
     c->end -= c->start;
     c->start = 0;
     while (c->end < need) {
-        ssize_t n = qio_channel_read(c->ioc, (char *)c->buf + c->end,
-                                     BUFFER_SIZE - c->end, errp);
+        ssize_t n = conn_read_some(c, c->buf + c->end, BUFFER_SIZE - c->end,
+                                   errp);
 
-        if (n == 0) {
-            error_setg(errp, "closed the connection");
-        } else if (n == QIO_CHANNEL_ERR_BLOCK) {
-            error_setg(errp, "does not answer");
-        }
         if (n <= 0) {
             return conn_failed(c, errp);
         }
@@ -161,10 +228,13 @@ static int conn_read(SmemvConn *c, uint8_t *to, size_t size, Error **errp)
 
     memcpy(to, c->buf + c->start, have);
     c->start += have;
-    if (size > have &&
-        qio_channel_read_all(c->ioc, (char *)to + have, size - have,
-                             errp) < 0) {
-        return conn_failed(c, errp);
+    while (have < size) {
+        ssize_t n = conn_read_some(c, to + have, size - have, errp);
+
+        if (n <= 0) {
+            return conn_failed(c, errp);
+        }
+        have += n;
     }
     return 0;
 }
@@ -280,29 +350,68 @@ static bool set_socket_options(int fd)
 }
 
 /*
+ * Have waits on @fd in one direction look up, where pages have two copies; or
+ * end, where the connection is impatient.
+ */
+static void set_look_up(SmemvConn *c, int fd, int option)
+{
+    unsigned ms = c->session->replicas > 1 ? LOOK_MS :
+                  c->impatient && option == SO_RCVTIMEO ? LOST_MS : 0;
+    struct timeval look = { ms / 1000, ms % 1000 * 1000 };
+
+    if (ms) {
+        setsockopt(fd, SOL_SOCKET, option, &look, sizeof(look));
+    }
+}
+
+/* Connect, and wait no longer than for an answer. 0, or -errno. */
+static int connect_socket(SmemvConn *c, int fd, const struct addrinfo *ai)
+{
+    struct pollfd connected = { .fd = fd, .events = POLLOUT };
+    int64_t since = now_ms();
+    socklen_t size = sizeof(int);
+    int failure;
+
+    set_look_up(c, fd, SO_SNDTIMEO);
+    if (!connect(fd, ai->ai_addr, ai->ai_addrlen)) {
+        return 0;
+    }
+    if (errno != EINPROGRESS) {
+        return -errno;
+    }
+    while (!poll(&connected, 1, LOOK_MS)) {
+        if (!conn_waits(c, since, NULL)) {
+            return -ETIMEDOUT;
+        }
+    }
+    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &failure, &size) ? -errno :
+                                                                   -failure;
+}
+
+/*
  * A socket that is connected to the peer, or -1. QEMU's own way to connect
  * waits minutes for a host that is down; this one no longer than for a
  * memserver that falls silent.
  */
-static int peer_socket(const SmemvPeer *peer, Error **errp)
+static int peer_socket(SmemvConn *c, Error **errp)
 {
-    g_autofree char *port = g_strdup_printf("%u", peer->port);
+    g_autofree char *port = g_strdup_printf("%u", c->peer->port);
     struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
     struct addrinfo *all, *ai;
     int fd = -1, failure = 0, ret;
 
-    ret = getaddrinfo(peer->host, port, &hints, &all);
+    ret = getaddrinfo(c->peer->host, port, &hints, &all);
     if (ret) {
         error_setg(errp, "no such address: %s", gai_strerror(ret));
         return -1;
     }
     for (ai = all; ai; ai = ai->ai_next) {
         fd = qemu_socket(ai->ai_family, ai->ai_socktype, ai->ai_protocol);
-        if (fd >= 0 && set_socket_options(fd) &&
-            !connect(fd, ai->ai_addr, ai->ai_addrlen)) {
+        failure = fd >= 0 && set_socket_options(fd) ?
+                  connect_socket(c, fd, ai) : -errno;
+        if (!failure) {
             break;
         }
-        failure = errno;
         if (fd >= 0) {
             close(fd);
             fd = -1;
@@ -310,24 +419,18 @@ static int peer_socket(const SmemvPeer *peer, Error **errp)
     }
     freeaddrinfo(all);
     if (fd < 0) {
-        error_setg_errno(errp, failure, "cannot connect");
+        error_setg_errno(errp, -failure, "cannot connect");
     }
     return fd;
 }
 
-static void handshake_done(QIOTask *task, gpointer opaque)
-{
-    Error **err = opaque;
-
-    qio_task_propagate_error(task, err);
-}
-
-/* Have TLS over @c's channel; it blocks, so the handshake does as well. */
+/* Have TLS over @c's channel. */
 static bool conn_start_tls(SmemvConn *c, Error **errp)
 {
     QCryptoTLSCreds *creds = smemv_session_credentials(c->session, errp);
     QIOChannelTLS *tioc;
-    Error *err = NULL;
+    int64_t since = now_ms();
+    int ret;
 
     if (!creds) {
         return false;
@@ -340,9 +443,13 @@ static bool conn_start_tls(SmemvConn *c, Error **errp)
     object_unref(OBJECT(c->ioc));
     c->ioc = QIO_CHANNEL(tioc);
     qio_channel_set_name(c->ioc, "smemv-tls");
-    qio_channel_tls_handshake(tioc, handshake_done, &err, NULL, NULL);
-    error_propagate(errp, err);
-    return !err;
+    /* Not by the channel: it would leave the rest to the main loop. */
+    do {
+        ret = qcrypto_tls_session_handshake(tioc->session, errp);
+    } while (ret > QCRYPTO_TLS_HANDSHAKE_COMPLETE &&
+             conn_waits(c, since, errp));
+    return ret == QCRYPTO_TLS_HANDSHAKE_COMPLETE &&
+           !qcrypto_tls_session_check_credentials(tioc->session, errp);
 }
 
 static int conn_connect(SmemvConn *c, Error **errp)
@@ -352,18 +459,15 @@ static int conn_connect(SmemvConn *c, Error **errp)
         .version_min = SMEMV_WIRE_VERSION,
         .version_max = SMEMV_WIRE_VERSION,
     };
-    const struct timeval silence = { .tv_sec = LOST_MS / 1000 };
     uint8_t body[SMEMV_WIRE_HELLO_SIZE];
     const uint8_t *payload;
     QIOChannelSocket *sioc = NULL;
     int fd;
 
     smemv_conn_close(c);
-    fd = peer_socket(c->peer, errp);
-    if (fd >= 0 && c->impatient) {
-        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &silence, sizeof(silence));
-    }
+    fd = peer_socket(c, errp);
     if (fd >= 0) {
+        set_look_up(c, fd, SO_RCVTIMEO);
         sioc = qio_channel_socket_new_fd(fd, errp);
         if (!sioc) {
             close(fd);
@@ -423,11 +527,10 @@ int smemv_conn_await_open(SmemvConn *c, Error **errp)
     return ret;
 }
 
-int smemv_conn_attach(SmemvConn *c, Error **errp)
+int smemv_conn_send_attach(SmemvConn *c, Error **errp)
 {
     struct smemv_wire_attach a;
     uint8_t body[SMEMV_WIRE_ATTACH_SIZE];
-    const uint8_t *payload;
     int ret;
 
     if (!c->ioc) {
@@ -443,13 +546,28 @@ int smemv_conn_attach(SmemvConn *c, Error **errp)
     a.epoch = c->epoch = c->peer->epoch;
     qemu_mutex_unlock(&c->peer->lock);
     smemv_wire_put_attach(body, &a);
-    ret = conn_call(c, request(SMEMV_WIRE_ATTACH), body, sizeof(body), &payload,
-                    sizeof(uint64_t), errp);
+    return conn_send_request(c, request(SMEMV_WIRE_ATTACH), body, sizeof(body),
+                             errp);
+}
+
+int smemv_conn_await_attach(SmemvConn *c, Error **errp)
+{
+    const uint8_t *payload;
+    int ret = conn_receive_response(c, SMEMV_WIRE_ATTACH, &payload,
+                                    sizeof(uint64_t), errp);
+
     if (!ret) {
         set_lost(c->peer, false);
-        trace_smemv_conn_attached(c->peer->name, a.epoch);
+        trace_smemv_conn_attached(c->peer->name, c->epoch);
     }
     return ret;
+}
+
+int smemv_conn_attach(SmemvConn *c, Error **errp)
+{
+    int ret = smemv_conn_send_attach(c, errp);
+
+    return ret ? ret : smemv_conn_await_attach(c, errp);
 }
 
 /* Seal @n pages: @sealed is to be put for @puts. */
@@ -461,7 +579,8 @@ static int conn_seal(SmemvConn *c, const SmemvPut *puts, size_t n,
     for (size_t i = 0; i < n; i++) {
         sealed[i].page = puts[i].page;
         sealed[i].data = smemv_sealer_seal(c->sealer, i, puts[i].page,
-                                           puts[i].data, errp);
+                                           puts[i].data, puts[i].version,
+                                           errp);
         if (!sealed[i].data) {
             return conn_failed(c, errp);
         }
@@ -690,7 +809,7 @@ int smemv_conns_answering(SmemvConn *conns, unsigned n)
             fds[n_fds++] = (GPollFD) { .fd = conns[i].fd, .events = G_IO_IN };
         }
     }
-    if (!g_poll(fds, n_fds, LOST_MS)) {
+    if (!g_poll(fds, n_fds, conns->patience_ms ?: LOST_MS)) {
         smemv_conn_interrupt(&conns[last]);
     }
     for (unsigned i = 0, fd = 0; i < n; i++) {
@@ -800,8 +919,10 @@ int smemv_conn_copy(SmemvConn *c, uint64_t page, unsigned n,
         memcpy(m.holder, target->holder, sizeof(m.holder));
     }
     smemv_wire_put_copy(body, &m);
+    c->target = target;
     ret = conn_call(c, q, body, sizeof(body), &payload, sizeof(uint64_t),
                     errp);
+    c->target = NULL;
     if (!ret) {
         *copied = smemv_wire_get_u64(payload);
     }

@@ -20,6 +20,12 @@
 /* How long to wait before a lost memserver is tried again. */
 #define SMEMV_RECONNECT_US 100000
 
+/*
+ * How long to wait for one of two copies before the other is asked for, and
+ * for a memserver that nobody waits for.
+ */
+#define SMEMV_PATIENCE_MS 1000
+
 /* Pages in one batch of smemv_conn_send_puts(). */
 #define SMEMV_BATCH 64
 
@@ -36,6 +42,12 @@ typedef struct SmemvConn {
     bool interrupted;            /* (atomic) this process ends it */
     SmemvSealer *sealer;         /* while connected, of a sealed session */
     uint64_t epoch;              /* with which it attached last */
+    /*
+     * Where pages have two copies: how long to wait for an answer; 0: until
+     * the peer is found to have failed.
+     */
+    unsigned patience_ms;
+    SmemvPeer *target;           /* of a copying that is waited for, as well */
     uint8_t *buf;                /* received, and not yet taken */
     size_t start, end;           /* of what is in @buf */
 } SmemvConn;
@@ -44,6 +56,8 @@ typedef struct SmemvConn {
 typedef struct SmemvPut {
     uint64_t page;
     const void *data;            /* must not change until it is sent */
+    /* To be sealed with: the same for both copies. 0: with a new one. */
+    uint64_t version;
 } SmemvPut;
 
 void smemv_conn_init(SmemvConn *c, SmemvSession *s, SmemvPeer *peer);
@@ -63,9 +77,14 @@ int smemv_conn_await_open(SmemvConn *c, Error **errp);
  */
 int smemv_conn_attach(SmemvConn *c, Error **errp);
 
+/* The same in two steps, so that many peers can be asked side by side. */
+int smemv_conn_send_attach(SmemvConn *c, Error **errp);
+int smemv_conn_await_attach(SmemvConn *c, Error **errp);
+
 /*
  * Send PUTs of @n pages, at most SMEMV_BATCH, neighbours in one request. The
- * pages of a sealed session are sealed here, anew each time.
+ * pages of a sealed session are sealed here, anew each time, but for those
+ * that say with which version.
  * @requests is raised by the number of responses to be awaited.
  */
 int smemv_conn_send_puts(SmemvConn *c, const SmemvPut *puts, size_t n,

@@ -2,8 +2,9 @@
  * Evictor: pages out.
  *
  * Pages leave in the order in which they arrived: into staging first, where
- * a touch brings them back, then to the sub-host with the most room. The
- * thread works in rounds of at most SMEMV_BATCH pages, beside the faults.
+ * a touch brings them back, then to the sub-host with the most room, or to
+ * two. The thread works in rounds of at most SMEMV_BATCH pages, beside the
+ * faults.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -16,6 +17,7 @@
 #include "readahead.h"
 #include "smemv.h"
 #include "trace.h"
+#include "twins.h"
 
 /* Pages moved while the pager's lock is held, about a microsecond each. */
 #define MOVES_PER_LOCK 8
@@ -36,7 +38,7 @@ struct SmemvEvictor {
     SmemvPager *p;
     QemuThread thread;
     SmemvRound *rounds;          /* of each peer */
-    uint8_t places[SMEMV_BATCH]; /* of the round's slots: where they go */
+    SmemvPair pairs[SMEMV_BATCH]; /* of the round's slots: where they go */
     bool flush;                  /* send drops, however few */
 };
 
@@ -72,7 +74,7 @@ static size_t move_out(SmemvPager *p)
             smemv_pager_arrived(p, page);
             break;
         case -ENOENT:            /* given back by the guest: it reads as zero */
-            smemv_pager_went_out(p, page, SMEMV_ZERO);
+            smemv_pager_went_out(p, page, (SmemvPair) { SMEMV_ZERO, 0 });
             moved++;
             break;
         default:
@@ -122,6 +124,54 @@ static uint8_t place_for(SmemvPager *p, uint64_t page, uint8_t beside)
     return best;
 }
 
+/* Of the copies of a page, those at peers that are to hold some. */
+static SmemvPair still_wanted(const SmemvSession *s, SmemvPair pair)
+{
+    if (pair.twin && !s->peers[pair.twin - SMEMV_REMOTE].wanted) {
+        pair = smemv_pair_without(pair, pair.twin);
+    }
+    if (pair.place && !s->peers[pair.place - SMEMV_REMOTE].wanted) {
+        pair = smemv_pair_without(pair, pair.place);
+    }
+    return pair;
+}
+
+/* The same for two copies: those that are stored already are replaced. */
+static SmemvPair pair_for(SmemvPager *p, uint64_t page, SmemvPair beside)
+{
+    SmemvSession *s = p->session;
+    SmemvCopy *copy = smemv_pager_copy_of(p, page);
+    SmemvPair home = still_wanted(s, smemv_pager_home(p, page));
+    int barred = copy ? copy->to : SMEMV_NO_PEER, second;
+
+    if (s->replicas == 1) {
+        return (SmemvPair) { place_for(p, page, beside.place), 0 };
+    }
+    if (!home.place) {
+        home = smemv_twins_choose(s, beside, barred);
+        /* Room for one copy of any page comes first. */
+        return smemv_pager_spare(p) ? home : (SmemvPair) { home.place, 0 };
+    }
+    if (!home.twin && smemv_pager_spare(p)) {
+        second = smemv_twins_best(s, home.place - SMEMV_REMOTE, barred);
+        home.twin = second == SMEMV_NO_PEER ? 0 : SMEMV_REMOTE + second;
+    }
+    return home;
+}
+
+/* Have @page sent to the peer at @place in this round. */
+static void assign_to(SmemvEvictor *e, SmemvPut put, uint8_t place)
+{
+    SmemvPager *p = e->p;
+    SmemvPeer *peer = &p->session->peers[place - SMEMV_REMOTE];
+    SmemvRound *r = &e->rounds[place - SMEMV_REMOTE];
+    SmemvPair home = smemv_pager_home(p, put.page);
+
+    r->puts[r->n++] = put;
+    peer->stored += home.place != place && home.twin != place;
+    peer->busy++;
+}
+
 /* Give the @n oldest slots to peers; returns for how many there was room. */
 static size_t assign(SmemvEvictor *e, size_t n)
 {
@@ -133,26 +183,26 @@ static size_t assign(SmemvEvictor *e, size_t n)
         SmemvSlot *slot = smemv_staging_slot(&p->staging, index);
         const uint8_t *data = smemv_staging_host(&p->staging, index);
 
-        e->places[i] = SMEMV_ZERO;
+        e->pairs[i] = (SmemvPair) { SMEMV_ZERO, 0 };
         if (slot->page == SMEMV_NO_PAGE) {
             continue;
         }
         if (!buffer_is_zero(data, SMEMV_PAGE_SIZE)) {
             bool beside = i && slot->page == last + 1;
-            uint8_t place = place_for(p, slot->page,
-                                      beside ? e->places[i - 1] : SMEMV_ZERO);
-            SmemvPeer *peer;
-            SmemvRound *r;
+            SmemvPair pair = pair_for(p, slot->page, beside ? e->pairs[i - 1] :
+                                      (SmemvPair) { SMEMV_ZERO, 0 });
+            SmemvPut put = { .page = slot->page, .data = data };
 
-            if (!place) {
+            if (!pair.place) {
                 return i;
             }
-            peer = &p->session->peers[place - SMEMV_REMOTE];
-            r = &e->rounds[place - SMEMV_REMOTE];
-            r->puts[r->n++] = (SmemvPut) { slot->page, data };
-            peer->stored += p->home[slot->page] != place;
-            peer->busy++;
-            e->places[i] = place;
+            if (pair.twin) {
+                put.version = p->session->seal ?
+                              smemv_seal_version(p->session->seal) : 0;
+                assign_to(e, put, pair.twin);
+            }
+            assign_to(e, put, pair.place);
+            e->pairs[i] = pair;
         }
         slot->sending = true;
         last = slot->page;
@@ -178,14 +228,15 @@ static int send_round(SmemvRound *r, Error **errp)
 
 /*
  * The connection was lost in a round. What was sent on it may still be done
- * at any time, so the claim is renewed, and the round sent once more.
+ * at any time, so the claim is renewed, and the round sent once more; or it
+ * is found that the peer has failed.
  */
 static void repeat_round(SmemvEvictor *e, SmemvRound *r)
 {
     SmemvPeer *peer = r->conn.peer;
     int ret = -1;
 
-    while (ret && !qatomic_read(&e->p->stop)) {
+    while (ret && !qatomic_read(&e->p->stop) && !qatomic_read(&peer->failed)) {
         g_autoptr(Error) err = NULL;
 
         trace_smemv_evictor_retry(peer->name);
@@ -196,7 +247,7 @@ static void repeat_round(SmemvEvictor *e, SmemvRound *r)
         if (!ret) {
             ret = smemv_conn_await(&r->conn, r->requests, &err);
         }
-        if (ret > 0) {
+        if (ret > 0 && !smemv_peer_lost_memory(e->p->session, peer, ret)) {
             smemv_fatal("smemv: pages cannot be kept, the VM ends: %s",
                         error_get_pretty(err));
         } else if (ret) {
@@ -231,6 +282,43 @@ static void send_rounds(SmemvEvictor *e)
     }
 }
 
+static void finish_put(SmemvEvictor *e, uint64_t page, uint8_t place)
+{
+    SmemvPeer *peer = &e->p->session->peers[place - SMEMV_REMOTE];
+
+    peer->busy--;
+    trace_smemv_page_out(page, peer->name);
+}
+
+/*
+ * The page in @slot was sent to @pair, and nothing else of it is here if it
+ * was not touched.
+ */
+static void finish_slot(SmemvEvictor *e, SmemvSlot *slot, SmemvPair pair)
+{
+    SmemvPager *p = e->p;
+    SmemvPair alive = smemv_twins_alive(p->session, pair);
+
+    if (pair.place != SMEMV_ZERO) {
+        finish_put(e, slot->page, pair.place);
+        if (pair.twin) {
+            finish_put(e, slot->page, pair.twin);
+        }
+    }
+    if (slot->touched) {
+        p->doubled--;
+        if (alive.place != SMEMV_ZERO) {
+            smemv_pager_left_behind(p, slot->page, alive);
+        }
+    } else if (pair.place != SMEMV_ZERO && alive.place == SMEMV_ZERO) {
+        /* Nobody has it who counts. */
+        slot->sending = false;
+        smemv_pager_second_chance(p, slot->page);
+    } else {
+        smemv_pager_went_out(p, slot->page, alive);
+    }
+}
+
 /* The round is stored: its slots are free, and its pages where they went. */
 static void finish_round(SmemvEvictor *e, size_t n)
 {
@@ -239,29 +327,17 @@ static void finish_round(SmemvEvictor *e, size_t n)
 
     for (size_t i = 0; i < n; i++) {
         SmemvSlot *slot = smemv_staging_slot(&p->staging, p->staging.tail + i);
-        uint8_t place = e->places[i];
 
-        if (slot->page == SMEMV_NO_PAGE) {
-            continue;
-        }
-        if (place != SMEMV_ZERO) {
-            s->peers[place - SMEMV_REMOTE].busy--;
-            trace_smemv_page_out(slot->page,
-                                 s->peers[place - SMEMV_REMOTE].name);
-        }
-        if (!slot->touched) {
-            smemv_pager_went_out(p, slot->page, place);
-            continue;
-        }
-        p->doubled--;
-        if (place != SMEMV_ZERO) {
-            smemv_pager_left_behind(p, slot->page, place);
+        if (slot->page != SMEMV_NO_PAGE) {
+            finish_slot(e, slot, e->pairs[i]);
         }
     }
     for (unsigned i = 0; i < s->n_peers; i++) {
         SmemvRound *r = &e->rounds[i];
 
-        s->peers[i].stored -= r->drops->len;
+        if (!s->peers[i].failed) {
+            s->peers[i].stored -= r->drops->len;
+        }
         g_array_set_size(r->drops, 0);
         r->n = 0;
     }
@@ -383,18 +459,29 @@ void smemv_evictor_free(SmemvEvictor *e)
 
 bool smemv_evictor_claim(SmemvEvictor *e, Error **errp)
 {
-    /* The first memserver is the arbiter: with its word the VM runs here. */
-    if (smemv_conn_claim_vm(&e->rounds[0].conn, errp)) {
+    SmemvSession *s = e->p->session;
+    SmemvRound *arbiter = &e->rounds[smemv_session_arbiter(s) - s->peers];
+
+    /* With the arbiter's word the VM runs here. */
+    arbiter->conn.patience_ms = SMEMV_PATIENCE_MS;
+    if (smemv_conn_claim_vm(&arbiter->conn, errp)) {
         return false;
     }
-    for (unsigned i = 1; i < e->p->session->n_peers; i++) {
+    arbiter->conn.patience_ms = 0;
+    for (unsigned i = 0; i < s->n_peers; i++) {
+        SmemvRound *r = &e->rounds[i];
         g_autoptr(Error) err = NULL;
 
-        /* One that is not there just now is claimed when it is back. */
-        if (smemv_conn_claim(&e->rounds[i].conn, false, &err)) {
-            warn_report("smemv: %s", error_get_pretty(err));
-            smemv_conn_close(&e->rounds[i].conn);
+        if (r == arbiter || s->peers[i].failed) {
+            continue;
         }
+        /* One that is not there just now is claimed when it is back. */
+        r->conn.patience_ms = SMEMV_PATIENCE_MS;
+        if (smemv_conn_claim(&r->conn, false, &err)) {
+            warn_report("smemv: %s", error_get_pretty(err));
+            smemv_conn_close(&r->conn);
+        }
+        r->conn.patience_ms = 0;
     }
     return true;
 }

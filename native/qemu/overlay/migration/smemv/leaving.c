@@ -8,6 +8,7 @@
 #include "leaving.h"
 #include "rebalance.h"
 #include "smemv.h"
+#include "twins.h"
 
 struct SmemvLeaving {
     SmemvPager *p;
@@ -65,7 +66,7 @@ SmemvLeaving *smemv_leaving_new(SmemvPager *p, bool same, uint64_t limit,
         smemv_session_aim(s, sub_hosts);
     }
     for (unsigned i = 0; i < s->n_peers; i++) {
-        if (!s->peers[i].gone) {
+        if (!s->peers[i].gone && !s->peers[i].failed) {
             tell_of(l, i, s->peers[i].wanted);
         }
         s->peers[i].wanted = l->wanted_before[i];
@@ -89,11 +90,12 @@ static bool reserve(SmemvLeaving *l, SmemvPeer *peer, uint64_t more,
 
 /*
  * What the guest has come in stays on its sub-host as well, and what goes out
- * for it needs room beside: in the end there may be all of the VM.
+ * for it needs room beside: in the end there may be all of the VM, as often
+ * as it has copies.
  */
 static bool reserve_whole(SmemvLeaving *l, Error **errp)
 {
-    uint64_t missing = l->p->map->pages;
+    uint64_t missing = l->p->map->pages * l->p->session->replicas;
     unsigned n_present = 0;
     Error *err = NULL;
 
@@ -186,13 +188,6 @@ uint64_t smemv_leaving_aim(const SmemvLeaving *l, unsigned i)
 
 static uint8_t numbered(const SmemvLeaving *l, uint8_t place)
 {
-    return SMEMV_REMOTE + l->number[place - SMEMV_REMOTE];
-}
-
-uint8_t smemv_leaving_place(const SmemvLeaving *l, uint64_t page)
-{
-    uint8_t place = qatomic_read(&l->p->map->place[page]);
-
     switch (place) {
     case SMEMV_ZERO:
         return SMEMV_ZERO;
@@ -201,13 +196,32 @@ uint8_t smemv_leaving_place(const SmemvLeaving *l, uint64_t page)
     case SMEMV_FETCHING:
         return SMEMV_MAIN;
     default:
-        return numbered(l, place);
+        return SMEMV_REMOTE + l->number[place - SMEMV_REMOTE];
     }
 }
 
+/* What counts of @pair, by the destination's numbers; 0 stays 0. */
+static SmemvPair numbered_pair(const SmemvLeaving *l, SmemvPair pair)
+{
+    pair = smemv_twins_alive(l->p->session, pair);
+    return (SmemvPair) { numbered(l, pair.place), numbered(l, pair.twin) };
+}
+
+SmemvPair smemv_leaving_pair(const SmemvLeaving *l, uint64_t page)
+{
+    SmemvPager *p = l->p;
+    SmemvPair pair = { qatomic_read(&p->map->place[page]), 0 };
+
+    if (p->map->twin) {
+        QEMU_LOCK_GUARD(&p->lock);
+        pair = smemv_page_map_get(p->map, page);
+    }
+    return numbered_pair(l, pair);
+}
+
 void smemv_leaving_changes(SmemvLeaving *l,
-                           void (*tell)(uint64_t page, uint8_t place,
-                                        uint8_t home))
+                           void (*tell)(uint64_t page, SmemvPair pair,
+                                        SmemvPair home))
 {
     SmemvPager *p = l->p;
     g_autoptr(GArray) changes = g_array_new(false, false, sizeof(uint64_t));
@@ -220,9 +234,12 @@ void smemv_leaving_changes(SmemvLeaving *l,
     }
     for (unsigned i = 0; i < changes->len; i++) {
         uint64_t page = g_array_index(changes, uint64_t, i);
-        uint8_t home = qatomic_read(&p->home[page]);
+        SmemvPair home = { qatomic_read(&p->home[page]), 0 };
 
-        tell(page, smemv_leaving_place(l, page),
-             home ? numbered(l, home) : 0);
+        if (p->home_twin) {
+            QEMU_LOCK_GUARD(&p->lock);
+            home = smemv_pager_home(p, page);
+        }
+        tell(page, smemv_leaving_pair(l, page), numbered_pair(l, home));
     }
 }

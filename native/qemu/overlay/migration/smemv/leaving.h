@@ -46,14 +46,14 @@ uint64_t smemv_leaving_aim(const SmemvLeaving *l, unsigned i);
  * Where @page is, by the destination's numbers; SMEMV_MAIN where it is in
  * this process.
  */
-uint8_t smemv_leaving_place(const SmemvLeaving *l, uint64_t page);
+SmemvPair smemv_leaving_pair(const SmemvLeaving *l, uint64_t page);
 
 /*
- * Tell of each page that went out or came in since the last call: its place,
- * and where else it has a copy, or 0.
+ * Tell of each page that went out or came in since the last call: its places,
+ * and where else it has copies, or 0.
  */
 void smemv_leaving_changes(SmemvLeaving *l,
-                           void (*tell)(uint64_t page, uint8_t place,
-                                        uint8_t home));
+                           void (*tell)(uint64_t page, SmemvPair pair,
+                                        SmemvPair home));
 
 #endif

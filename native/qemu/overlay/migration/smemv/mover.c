@@ -11,6 +11,7 @@
 #include "pull.h"
 #include "smemv.h"
 #include "trace.h"
+#include "twins.h"
 
 /* Pages looked at while the pager's lock is held. */
 #define LOOK_PAGES (1 << 20)
@@ -20,15 +21,42 @@
 
 static bool halted(const SmemvMover *m)
 {
-    return m->p->stop || m->err || qatomic_read(m->halt);
+    return m->p->stop || m->p->keeps || m->err || qatomic_read(m->halt) ||
+           m->p->session->peers[m->from].failed;
 }
 
-/* Pages that are to leave the peer. Wants the lock. */
+/* Pages that are to leave the peer, or have a twin. Wants the lock. */
 static uint64_t excess(const SmemvMover *m)
 {
     const SmemvPeer *peer = &m->p->session->peers[m->from];
+    uint64_t holds = m->pull ? peer->remote : smemv_peer_holds(peer);
 
-    return peer->remote > peer->wanted ? peer->remote - peer->wanted : 0;
+    return m->second ? MIN(peer->single, smemv_pager_spare(m->p)) :
+           holds > peer->wanted ? holds - peer->wanted : 0;
+}
+
+/*
+ * The first of @n pages from @page on that is one of those to be moved; or
+ * the one behind them.
+ */
+static uint64_t find(const SmemvMover *m, uint64_t page, uint64_t n)
+{
+    const SmemvPageMap *map = m->p->map;
+    uint8_t from = SMEMV_REMOTE + m->from;
+    const uint8_t *place, *twin;
+
+    if (m->second) {
+        uint64_t end = page + n;
+
+        while (page < end && (map->place[page] != from || map->twin[page])) {
+            page++;
+        }
+        return page;
+    }
+    place = memchr(map->place + page, from, n);
+    n = place ? place - (map->place + page) : n;
+    twin = m->pull || !map->twin ? NULL : memchr(map->twin + page, from, n);
+    return page + (twin ? twin - (map->twin + page) : n);
 }
 
 /*
@@ -40,28 +68,28 @@ static unsigned next_run(SmemvMover *m, unsigned most, uint64_t *page)
 {
     SmemvPager *p = m->p;
     const SmemvPageMap *map = p->map;
-    uint8_t from = SMEMV_REMOTE + m->from;
 
     while (m->cursor < map->pages) {
         uint64_t size = MIN(map->pages - m->cursor, LOOK_PAGES);
-        const uint8_t *found = memchr(map->place + m->cursor, from, size);
         SmemvCopy *copy;
+        SmemvPair pair;
         unsigned n = 0;
 
-        if (!found) {
+        *page = find(m, m->cursor, size);
+        if (*page == m->cursor + size) {
             m->cursor += size;
             qemu_mutex_unlock(&p->lock);
             qemu_mutex_lock(&p->lock);
             continue;
         }
-        *page = found - map->place;
+        pair = smemv_page_map_get(map, *page);
         copy = smemv_pager_copy_of(p, *page);
         if (copy) {
             m->cursor = copy->page + copy->n;
             continue;
         }
         while (n < most && *page + n < map->pages &&
-               map->place[*page + n] == from &&
+               smemv_pair_equal(smemv_page_map_get(map, *page + n), pair) &&
                !smemv_pager_copy_of(p, *page + n)) {
             n++;
         }
@@ -88,13 +116,20 @@ static void keep_rate(SmemvMover *m, unsigned pages)
     }
 }
 
-/* The peer, other than where the pages are, with the most room; or -1. */
-static int target_for(SmemvMover *m)
+/* The peer, other than where the pages are, with the most room; if any. */
+static int target_for(SmemvMover *m, SmemvPair pair)
 {
     SmemvSession *s = m->p->session;
+    int best = SMEMV_NO_PEER;
     uint64_t most = 0;
-    int best = -1;
 
+    if (s->replicas > 1) {
+        uint8_t other = m->second ? pair.place :
+            smemv_pair_without(pair, SMEMV_REMOTE + m->from).place;
+
+        return smemv_twins_best(s, other ? other - SMEMV_REMOTE :
+                                SMEMV_NO_PEER, m->from);
+    }
     for (unsigned i = 0; i < s->n_peers; i++) {
         uint64_t room = smemv_peer_room(&s->peers[i]);
 
@@ -116,11 +151,11 @@ static void fence(SmemvMover *m, SmemvPeer *to)
     int ret = -1;
 
     smemv_conn_init(&c, m->p->session, to);
-    while (ret && !qatomic_read(&m->p->stop)) {
+    while (ret && !qatomic_read(&m->p->stop) && !qatomic_read(&to->failed)) {
         g_autoptr(Error) err = NULL;
 
         ret = smemv_conn_claim(&c, true, &err);
-        if (ret > 0) {
+        if (ret > 0 && !smemv_peer_lost_memory(c.session, to, ret)) {
             smemv_fatal("smemv: the VM ends: %s", error_get_pretty(err));
         } else if (ret) {
             g_usleep(SMEMV_RECONNECT_US);
@@ -139,14 +174,38 @@ static void begin_copy(SmemvPager *p, SmemvCopy *copy)
     from->busy += copy->n;
     to->busy += copy->n;
     for (unsigned i = 0; i < copy->n; i++) {
-        uint8_t *home = &p->home[copy->page + i];
+        uint64_t page = copy->page + i;
+        SmemvPair home = smemv_pager_home(p, page);
+        SmemvPair rest = smemv_pair_without(home, SMEMV_REMOTE + copy->to);
 
-        if (*home == SMEMV_REMOTE + copy->to) {
-            *home = 0;           /* it is replaced */
-        } else {
-            to->stored++;
-        }
+        /* What it may have there already is replaced. */
+        to->stored += smemv_pair_equal(home, rest);
+        smemv_pager_set_home(p, page, rest);
     }
+}
+
+/* A page that did not come in meanwhile is at the target now. */
+static void end_copy_of(SmemvPager *p, const SmemvCopy *copy, uint64_t page)
+{
+    uint8_t from = SMEMV_REMOTE + copy->from, to = SMEMV_REMOTE + copy->to;
+    SmemvPair pair = smemv_page_map_get(p->map, page);
+    SmemvPair rest = smemv_pair_without(pair, from);
+
+    if (p->session->peers[copy->to].failed) {
+        return;
+    }
+    if (copy->second && !pair.twin) {
+        pair.twin = to;
+    } else if (!copy->second && !smemv_pair_equal(pair, rest)) {
+        /* A page that has two copies is read from where it was. */
+        pair = rest.place ? (SmemvPair) { rest.place, to } :
+                            (SmemvPair) { to, 0 };
+        smemv_pager_drop(p, copy->from, page);
+    } else {
+        smemv_pager_drop(p, copy->to, page);
+        return;
+    }
+    smemv_pager_set(p, page, pair);
 }
 
 /*
@@ -167,10 +226,7 @@ static void end_copy(SmemvPager *p, SmemvCopy *copy, bool failed)
         if (failed || test_bit(i, copy->touched)) {
             smemv_pager_drop(p, copy->to, page);
         } else {
-            p->map->place[page] = SMEMV_REMOTE + copy->to;
-            from->remote--;
-            to->remote++;
-            smemv_pager_drop(p, copy->from, page);
+            end_copy_of(p, copy, page);
         }
     }
     /* The evictor may have waited for it. */
@@ -185,15 +241,18 @@ static bool copy_run(SmemvMover *m, SmemvConn *c, uint64_t page, unsigned n,
                      Error **errp)
 {
     SmemvPager *p = m->p;
-    int target = target_for(m);
-    SmemvCopy copy = { .page = page, .from = m->from, .to = target };
+    int target = target_for(m, smemv_page_map_get(p->map, page));
+    SmemvCopy copy = {
+        .page = page, .from = m->from, .to = target, .second = m->second,
+    };
     SmemvPeer *to;
     uint64_t copied;
     int ret;
 
-    if (target < 0) {
-        error_setg(errp, "the other sub-hosts have no room for the pages of "
-                   "%s", c->peer->name);
+    if (target == SMEMV_NO_PEER) {
+        error_setg(errp, "the other sub-hosts%s have no room for the pages of "
+                   "%s", p->session->replicas > 1 ?
+                   " in other failure domains" : "", c->peer->name);
         return false;
     }
     to = &p->session->peers[target];
@@ -232,9 +291,11 @@ static void *mover_thread(void *opaque)
     g_autofree uint8_t *data = m->pull ?
         g_malloc(SMEMV_PULL_PAGES * SMEMV_PAGE_SIZE) : NULL;
     unsigned most = m->pull ? SMEMV_PULL_PAGES : SMEMV_WIRE_MAX_PAGES;
-    SmemvConn c;
+    g_autofree SmemvConn *conns = g_new(SmemvConn, SMEMV_MAX_PEERS);
 
-    smemv_conn_init(&c, p->session, &p->session->peers[m->from]);
+    for (unsigned i = 0; i < SMEMV_MAX_PEERS; i++) {
+        smemv_conn_init(&conns[i], p->session, &p->session->peers[i]);
+    }
     qemu_mutex_lock(&p->lock);
     while (!halted(m) && excess(m)) {
         Error *err = NULL;
@@ -247,8 +308,8 @@ static void *mover_thread(void *opaque)
             continue;
         }
         if (m->pull) {
-            smemv_pull_run(p, &c, page, n, data);
-        } else if (!copy_run(m, &c, page, n, &err)) {
+            smemv_pull_run(p, conns, page, n, data);
+        } else if (!copy_run(m, &conns[m->from], page, n, &err)) {
             if (m->err) {
                 error_free(err);
             } else {
@@ -260,7 +321,9 @@ static void *mover_thread(void *opaque)
         qemu_mutex_lock(&p->lock);
     }
     qemu_mutex_unlock(&p->lock);
-    smemv_conn_close(&c);
+    for (unsigned i = 0; i < SMEMV_MAX_PEERS; i++) {
+        smemv_conn_close(&conns[i]);
+    }
     return NULL;
 }
 

@@ -2,7 +2,8 @@
  * Mover: pages of a running split VM on their way away from a sub-host.
  *
  * They go straight to another sub-host, by COPY between the memservers, or
- * come in to this process. A page that the guest touches meanwhile is served
+ * come in to this process. Or they stay, and another sub-host has a second
+ * copy then. A page that the guest touches meanwhile is served
  * first; what then arrives elsewhere of it is stale, and dropped.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -17,6 +18,7 @@ typedef struct SmemvMover {
     SmemvPager *p;
     unsigned from;               /* the peer */
     bool pull;                   /* into this process, not to other peers */
+    bool second;                 /* second copies, of pages that have none */
     RateLimit *rate;
     const bool *halt;            /* (atomic) the aim has changed */
 
@@ -27,8 +29,9 @@ typedef struct SmemvMover {
 } SmemvMover;
 
 /*
- * Move until the peer has no more pages than it is wanted to hold, or an
- * error is met. Any number of movers of different peers work side by side.
+ * Move until the peer has no more pages than it is wanted to hold, or none
+ * without a second copy; or an error is met. Any number of movers of different
+ * peers work side by side.
  */
 void smemv_mover_start(SmemvMover *m);
 

@@ -53,6 +53,12 @@ static void page_map_append(SmemvPageMap *map, RAMBlock *rb, uint64_t first)
     map->pages += b->pages;
 }
 
+void smemv_page_map_use_twins(SmemvPageMap *map)
+{
+    assert(!map->twin);
+    map->twin = g_new0(uint8_t, map->pages);
+}
+
 SmemvPageMap *smemv_page_map_new(void)
 {
     SmemvPageMap *map = smemv_page_map_new_empty();
@@ -103,6 +109,9 @@ SmemvPageMap *smemv_page_map_new_like(const SmemvPageMap *map)
     copy->n_blocks = map->n_blocks;
     copy->pages = map->pages;
     copy->place = g_new0(uint8_t, map->pages);
+    if (map->twin) {
+        smemv_page_map_use_twins(copy);
+    }
     return copy;
 }
 
@@ -111,6 +120,7 @@ void smemv_page_map_free(SmemvPageMap *map)
     if (map) {
         g_free(map->blocks);
         g_free(map->place);
+        g_free(map->twin);
         g_free(map);
     }
 }

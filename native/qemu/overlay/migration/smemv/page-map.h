@@ -6,8 +6,9 @@
  * address by which memservers know the page. The migration stream names the
  * blocks, so the numbers mean the same in every process that runs the VM.
  *
- * One byte a page. The map has no lock of its own: the source's belongs to
- * its migration thread, the destination's to the pager's lock.
+ * One byte a page, and a second one where pages have two copies. The map has
+ * no lock of its own: the source's belongs to its migration thread, the
+ * destination's to the pager's lock.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -31,6 +32,12 @@ enum {
     SMEMV_FETCHING = 0xfe,       /* on its way in */
 };
 
+/* Where a page is, and the sub-host that has a second copy of it, or 0. */
+typedef struct SmemvPair {
+    uint8_t place;
+    uint8_t twin;
+} SmemvPair;
+
 typedef struct SmemvBlock {
     RAMBlock *rb;
     const char *name;            /* as in the migration stream */
@@ -44,6 +51,7 @@ typedef struct SmemvPageMap {
     unsigned n_blocks;
     uint64_t pages;              /* of all blocks */
     uint8_t *place;              /* of each page; all SMEMV_ZERO at first */
+    uint8_t *twin;               /* of each page; NULL where none has one */
 } SmemvPageMap;
 
 /* Whether @rb is guest RAM that can be split, rather than ROM, video, ... */
@@ -62,11 +70,41 @@ SmemvPageMap *smemv_page_map_new(void);
 bool smemv_page_map_add(SmemvPageMap *map, const char *block_name,
                         uint64_t first, uint64_t pages, Error **errp);
 
+/* From now on pages may have a second copy. */
+void smemv_page_map_use_twins(SmemvPageMap *map);
+
 /* An empty map, to be filled by smemv_page_map_add(). */
 SmemvPageMap *smemv_page_map_new_empty(void);
 /* The same blocks and numbers; all places SMEMV_ZERO. */
 SmemvPageMap *smemv_page_map_new_like(const SmemvPageMap *map);
 void smemv_page_map_free(SmemvPageMap *map);
+
+static inline SmemvPair smemv_page_map_get(const SmemvPageMap *map,
+                                           uint64_t page)
+{
+    return (SmemvPair) { map->place[page], map->twin ? map->twin[page] : 0 };
+}
+
+static inline void smemv_page_map_set(SmemvPageMap *map, uint64_t page,
+                                      SmemvPair pair)
+{
+    map->place[page] = pair.place;
+    if (map->twin) {
+        map->twin[page] = pair.twin;
+    }
+}
+
+static inline bool smemv_pair_equal(SmemvPair a, SmemvPair b)
+{
+    return a.place == b.place && a.twin == b.twin;
+}
+
+/* @place does not count any more: what it was, the twin is now. */
+static inline SmemvPair smemv_pair_without(SmemvPair pair, uint8_t place)
+{
+    return pair.place == place ? (SmemvPair) { pair.twin, 0 } :
+           pair.twin == place ? (SmemvPair) { pair.place, 0 } : pair;
+}
 
 /* The block of @rb, or NULL where @rb cannot be split. */
 SmemvBlock *smemv_page_map_block(SmemvPageMap *map, RAMBlock *rb);

@@ -17,10 +17,13 @@
 #include "system/system.h"
 #include "client.h"
 #include "evictor.h"
+#include "lookout.h"
 #include "readahead.h"
 #include "rebalance.h"
+#include "rebuild.h"
 #include "smemv.h"
 #include "trace.h"
+#include "twins.h"
 #include "waiting.h"
 
 /* How often a wait looks up, in ms: a migration can be cancelled. */
@@ -36,6 +39,24 @@ typedef struct SmemvFaultThread {
     int epoll_fd;
     SmemvConn *conns;            /* to each peer, SMEMV_MAX_PEERS of them */
 } SmemvFaultThread;
+
+uint64_t smemv_pager_promised(const SmemvPager *p)
+{
+    return smemv_least_shares(p->map->pages, p->limit);
+}
+
+uint64_t smemv_pager_spare(const SmemvPager *p)
+{
+    uint64_t wanted = smemv_pager_promised(p), room = 0;
+
+    for (unsigned i = 0; i < p->session->n_peers; i++) {
+        const SmemvPeer *peer = &p->session->peers[i];
+
+        wanted -= MIN(wanted, peer->remote);
+        room += smemv_peer_room(peer);
+    }
+    return room > wanted ? room - wanted : 0;
+}
 
 bool smemv_pager_supported(Error **errp)
 {
@@ -74,6 +95,9 @@ bool smemv_pager_oldest(SmemvPager *p, uint64_t *page)
 
 void smemv_pager_drop(SmemvPager *p, unsigned i, uint64_t page)
 {
+    if (p->session->peers[i].failed) {
+        return;
+    }
     g_array_append_val(p->drops[i], page);
     if (++p->n_drops >= SMEMV_BATCH) {
         qemu_cond_signal(&p->work);
@@ -111,67 +135,146 @@ static void note_change(SmemvPager *p, uint64_t page)
     }
 }
 
-void smemv_pager_left_behind(SmemvPager *p, uint64_t page, uint8_t place)
+static SmemvPeer *peer_at(SmemvPager *p, uint8_t place)
 {
+    return &p->session->peers[place - SMEMV_REMOTE];
+}
+
+/* Peers have @pages pages more, or fewer, that are at @pair. */
+static void count(SmemvPager *p, SmemvPair pair, int pages)
+{
+    peer_at(p, pair.place)->remote += pages;
+    if (pair.twin) {
+        peer_at(p, pair.twin)->twins += pages;
+    }
+}
+
+static void count_single(SmemvPager *p, SmemvPair pair, int pages)
+{
+    if (!pair.twin) {
+        peer_at(p, pair.place)->single += pages;
+    }
+}
+
+static void count_fetching(SmemvPager *p, SmemvPair pair, int pages)
+{
+    peer_at(p, pair.place)->busy += pages;
+    peer_at(p, pair.place)->fetching += pages;
+    if (pair.twin) {
+        peer_at(p, pair.twin)->busy += pages;
+        peer_at(p, pair.twin)->fetching += pages;
+    }
+}
+
+void smemv_pager_set(SmemvPager *p, uint64_t page, SmemvPair pair)
+{
+    SmemvPair before = smemv_page_map_get(p->map, page);
+
+    count(p, before, -1);
+    count_single(p, before, -1);
+    count(p, pair, 1);
+    count_single(p, pair, 1);
+    smemv_page_map_set(p->map, page, pair);
+    note_change(p, page);
+}
+
+void smemv_pager_set_home(SmemvPager *p, uint64_t page, SmemvPair home)
+{
+    p->home[page] = home.place;
+    if (p->home_twin) {
+        p->home_twin[page] = home.twin;
+    }
+}
+
+void smemv_pager_settle_home(SmemvPager *p, uint64_t page, SmemvPair pair)
+{
+    SmemvPair home = smemv_pager_home(p, page);
+
+    home = smemv_pair_without(home, pair.place);
+    if (pair.twin) {
+        home = smemv_pair_without(home, pair.twin);
+    }
+    if (home.place && !p->keeps) {
+        smemv_pager_drop(p, home.place - SMEMV_REMOTE, page);
+        if (home.twin) {
+            smemv_pager_drop(p, home.twin - SMEMV_REMOTE, page);
+        }
+        home = (SmemvPair) { 0, 0 };
+    }
+    smemv_pager_set_home(p, page, home);
+}
+
+void smemv_pager_left_behind(SmemvPager *p, uint64_t page, SmemvPair pair)
+{
+    SmemvPair home = smemv_pager_home(p, page);
+
+    pair = smemv_twins_alive(p->session, pair);
+    if (!pair.place) {
+        return;
+    }
     if (p->keeps) {
-        p->home[page] = place;
+        smemv_pager_set_home(p, page, pair);
         note_change(p, page);
         return;
     }
-    if (p->home[page] == place) {
-        p->home[page] = 0;
+    smemv_pager_drop(p, pair.place - SMEMV_REMOTE, page);
+    home = smemv_pair_without(home, pair.place);
+    if (pair.twin) {
+        smemv_pager_drop(p, pair.twin - SMEMV_REMOTE, page);
+        home = smemv_pair_without(home, pair.twin);
     }
-    smemv_pager_drop(p, place - SMEMV_REMOTE, page);
+    smemv_pager_set_home(p, page, home);
 }
 
-uint8_t smemv_pager_begin_in(SmemvPager *p, uint64_t page)
+SmemvPair smemv_pager_begin_in(SmemvPager *p, uint64_t page)
 {
-    uint8_t place = p->map->place[page];
+    SmemvPair pair = smemv_page_map_get(p->map, page);
 
-    p->map->place[page] = SMEMV_FETCHING;
+    smemv_page_map_set(p->map, page, (SmemvPair) { SMEMV_FETCHING, 0 });
     p->resident++;
-    if (place == SMEMV_ZERO) {
+    if (pair.place == SMEMV_ZERO) {
         p->zero--;
     } else {
-        SmemvPeer *peer = &p->session->peers[place - SMEMV_REMOTE];
         SmemvCopy *copy = smemv_pager_copy_of(p, page);
 
-        peer->remote--;
-        peer->busy++;
+        count(p, pair, -1);
+        count_fetching(p, pair, 1);
         p->pages_in++;
         if (copy) {
             set_bit(page - copy->page, copy->touched);
         }
     }
-    return place;
+    return pair;
 }
 
-void smemv_pager_end_in(SmemvPager *p, uint64_t page, uint8_t place)
+void smemv_pager_end_in(SmemvPager *p, uint64_t page, SmemvPair pair)
 {
-    if (place != SMEMV_ZERO) {
-        p->session->peers[place - SMEMV_REMOTE].busy--;
-        smemv_pager_left_behind(p, page, place);
+    if (pair.place != SMEMV_ZERO) {
+        SmemvPair alive = smemv_twins_alive(p->session, pair);
+
+        count_fetching(p, pair, -1);
+        /* Until here, so that it is not given up while it comes in. */
+        count_single(p, pair, -1);
+        if (p->keeps && !alive.twin) {
+            peer_at(p, alive.place)->needed = true;
+        }
+        smemv_pager_left_behind(p, page, pair);
     }
     smemv_pager_arrived(p, page);
 }
 
-void smemv_pager_went_out(SmemvPager *p, uint64_t page, uint8_t place)
+void smemv_pager_went_out(SmemvPager *p, uint64_t page, SmemvPair pair)
 {
-    uint8_t home = p->home[page];
-
-    p->map->place[page] = place;
+    smemv_page_map_set(p->map, page, pair);
     p->resident--;
-    if (place == SMEMV_ZERO) {
+    if (pair.place == SMEMV_ZERO) {
         p->zero++;
     } else {
-        p->session->peers[place - SMEMV_REMOTE].remote++;
+        count(p, pair, 1);
+        count_single(p, pair, 1);
         p->pages_out++;
     }
-    if (home == place) {
-        p->home[page] = 0;
-    } else if (home && !p->keeps) {
-        smemv_pager_left_behind(p, page, home);
-    }
+    smemv_pager_settle_home(p, page, pair);
     note_change(p, page);
 }
 
@@ -198,8 +301,7 @@ void smemv_pager_copy_in(SmemvPager *p, uint64_t page, const void *data)
     }
 }
 
-/* Bring @page back from staging. Wants the lock. */
-static void second_chance(SmemvPager *p, uint64_t page)
+void smemv_pager_second_chance(SmemvPager *p, uint64_t page)
 {
     uint64_t index = smemv_staging_find(&p->staging, page);
     SmemvSlot *slot = smemv_staging_slot(&p->staging, index);
@@ -248,6 +350,13 @@ bool smemv_pager_fetch(SmemvPager *p, SmemvConn *c, SmemvFetch *f)
             ret = smemv_conn_get(c, f->page, &data, &err);
         }
     }
+    if (!ret && !data) {
+        g_autofree char *id = smemv_session_id(p->session);
+
+        error_setg(&err, "it is missing on %s (session %s)", c->peer->name,
+                   id);
+        ret = SMEMV_WIRE_CHECKSUM;
+    }
     if (ret && qatomic_read(&p->stop)) {
         return false;
     }
@@ -261,19 +370,12 @@ bool smemv_pager_fetch(SmemvPager *p, SmemvConn *c, SmemvFetch *f)
         smemv_conn_close(c);
         return false;
     }
-    if (ret > 0) {
+    if (ret && !smemv_source_next(&f->source, ret, err)) {
         smemv_fatal("smemv: page 0x%" PRIx64 " cannot be had, the VM ends: %s",
                     f->page << SMEMV_PAGE_BITS, error_get_pretty(err));
     }
-    if (ret < 0) {
+    if (ret) {
         return false;
-    }
-    if (!data) {
-        g_autofree char *id = smemv_session_id(p->session);
-
-        smemv_fatal("smemv: page 0x%" PRIx64 " is missing on %s (session %s), "
-                    "the VM ends", f->page << SMEMV_PAGE_BITS, c->peer->name,
-                    id);
     }
     place(p, f, data);
     return true;
@@ -283,10 +385,10 @@ void smemv_pager_end_fetch(SmemvPager *p, const SmemvFetch *f)
 {
     uint64_t us = (get_clock() - f->began) / SCALE_US;
 
-    if (f->place != SMEMV_ZERO) {
+    if (f->pair.place != SMEMV_ZERO) {
         p->latency[MIN(64 - clz64(us >> 4), SMEMV_LATENCIES - 1)]++;
     }
-    smemv_pager_end_in(p, f->page, f->place);
+    smemv_pager_end_in(p, f->page, f->pair);
 }
 
 SmemvConn *smemv_pager_conns(SmemvPager *p)
@@ -296,6 +398,9 @@ SmemvConn *smemv_pager_conns(SmemvPager *p)
     for (unsigned i = 0; i < SMEMV_MAX_PEERS; i++) {
         smemv_conn_init(&conns[i], p->session, &p->session->peers[i]);
         conns[i].impatient = true;
+        if (p->session->replicas > 1) {
+            conns[i].patience_ms = SMEMV_PATIENCE_MS;
+        }
     }
     return conns;
 }
@@ -337,6 +442,17 @@ static bool is_absent(const SmemvPager *p, uint64_t page)
            place != SMEMV_STAGED;
 }
 
+static SmemvFetch begin_fetch(SmemvPager *p, uint64_t page, int64_t now)
+{
+    SmemvFetch f = { .page = page, .began = now, .asked = SMEMV_NO_PEER };
+
+    f.pair = smemv_pager_begin_in(p, page);
+    if (f.pair.place != SMEMV_ZERO) {
+        smemv_source_init(&f.source, p->session, f.pair);
+    }
+    return f;
+}
+
 /*
  * Look at the first of @n faults, and do what can be done at once. Their pages
  * that are to be fetched become @fetches. Returns how many faults that were:
@@ -374,14 +490,10 @@ static size_t begin_faults(SmemvPager *p, const struct uffd_msg *msgs,
             smemv_readahead_fault(p->readahead, page);
             break;
         case SMEMV_STAGED:
-            second_chance(p, page);
+            smemv_pager_second_chance(p, page);
             break;
         default:
-            fetches[(*n_fetches)++] = (SmemvFetch) {
-                .page = page,
-                .began = now,
-                .place = smemv_pager_begin_in(p, page),
-            };
+            fetches[(*n_fetches)++] = begin_fetch(p, page, now);
             smemv_readahead_fault(p->readahead, page);
         }
     }
@@ -392,15 +504,16 @@ static size_t begin_faults(SmemvPager *p, const struct uffd_msg *msgs,
  * Ask peer @i for those of @fetches that it has. To connect to one that does
  * not answer takes long: that is left to the thread that waits for it.
  */
-static void ask(SmemvFaultThread *t, unsigned i, const SmemvFetch *fetches,
-                size_t n)
+static void ask(SmemvFaultThread *t, unsigned i, SmemvFetch *fetches, size_t n)
 {
     SmemvConn *c = &t->conns[i];
     uint64_t pages[SMEMV_GETS];
     size_t n_pages = 0;
 
     for (size_t j = 0; j < n; j++) {
-        if (fetches[j].place == SMEMV_REMOTE + i) {
+        if (fetches[j].pair.place != SMEMV_ZERO &&
+            fetches[j].source.peer == i) {
+            fetches[j].asked = i;
             trace_smemv_page_in(fetches[j].page, c->peer->name);
             pages[n_pages++] = fetches[j].page;
         }
@@ -415,13 +528,14 @@ static void ask(SmemvFaultThread *t, unsigned i, const SmemvFetch *fetches,
 }
 
 /* Take the next answer of peer @i, to the first of @fetches that awaits one. */
-static void take_answer(SmemvFaultThread *t, unsigned i, SmemvFetch *fetches)
+static void take_answer(SmemvFaultThread *t, int i, SmemvFetch *fetches)
 {
     SmemvFetch *f = fetches;
 
-    while (f->place != SMEMV_REMOTE + i || f->here) {
+    while (f->asked != i) {
         f++;
     }
+    f->asked = SMEMV_NO_PEER;
     smemv_pager_fetch(t->p, &t->conns[i], f);
 }
 
@@ -438,7 +552,7 @@ static void fetch_all(SmemvFaultThread *t, SmemvFetch *fetches, size_t n)
         ask(t, i, fetches, n);
     }
     for (size_t j = 0; j < n; j++) {
-        if (fetches[j].place == SMEMV_ZERO) {
+        if (fetches[j].pair.place == SMEMV_ZERO) {
             place(t->p, &fetches[j], NULL);
         }
     }
@@ -572,6 +686,8 @@ static void pager_stop(SmemvPager *p)
         smemv_rebalance_wake(p->rebalance);
         smemv_readahead_wake(p->readahead);
         smemv_waiting_wake(p->waiting);
+        smemv_lookout_wake(p->lookout);
+        smemv_rebuild_wake(p->rebuild);
     }
     if (write(p->stop_fd, &one, sizeof(one)) != sizeof(one)) {
         error_report("smemv: cannot tell the pager to stop");
@@ -589,6 +705,8 @@ static void pager_exit(Notifier *n, void *data)
             return;              /* it has no session any more */
         }
         smemv_evictor_join(p->evictor);
+        smemv_lookout_join(p->lookout);
+        smemv_rebuild_join(p->rebuild);
         smemv_session_close(p->session);
     }
 }
@@ -608,6 +726,7 @@ SmemvPager *smemv_pager_new(SmemvSession *session, SmemvPageMap *map,
     qemu_cond_init(&p->quiet);
     p->arrivals = g_new(uint32_t, map->pages);
     p->home = g_new0(uint8_t, map->pages);
+    p->home_twin = map->twin ? g_new0(uint8_t, map->pages) : NULL;
     p->changes = g_array_new(false, false, sizeof(uint64_t));
     p->drops = g_new(GArray *, SMEMV_MAX_PEERS);
     for (unsigned i = 0; i < SMEMV_MAX_PEERS; i++) {
@@ -632,6 +751,8 @@ SmemvPager *smemv_pager_new(SmemvSession *session, SmemvPageMap *map,
     p->waiting = smemv_waiting_new(p);
     p->evictor = smemv_evictor_new(p, errp);
     p->rebalance = smemv_rebalance_new(p);
+    p->lookout = smemv_lookout_new(p);
+    p->rebuild = smemv_rebuild_new(p);
     return p->evictor ? p : NULL;
 }
 
@@ -663,6 +784,10 @@ bool smemv_pager_claim(SmemvPager *p, Error **errp)
         smemv_evictor_start(p->evictor);
         smemv_readahead_start(p->readahead);
     }
+    if (p->session->replicas > 1) {
+        smemv_lookout_start(p->lookout);
+        smemv_rebuild_start(p->rebuild);
+    }
     /* What the source left to be done: it is done beside the guest. */
     smemv_rebalance_start(p->rebalance);
     return true;
@@ -676,7 +801,7 @@ bool smemv_pager_begin_migration(SmemvPager *p, uint64_t limit, Error **errp)
     smemv_evictor_flush(p->evictor);
     while (smemv_pager_held(p) > p->limit || p->n_drops ||
            smemv_evictor_drops_any(p->evictor) ||
-           smemv_readahead_busy(p->readahead)) {
+           smemv_readahead_busy(p->readahead) || !QLIST_EMPTY(&p->copies)) {
         if (!migration_is_running()) {
             error_setg(errp, "the migration was cancelled");
             return false;
@@ -693,12 +818,13 @@ bool smemv_pager_pause(SmemvPager *p, Error **errp)
 
     QEMU_LOCK_GUARD(&p->lock);
     p->may_evict = false;
+    p->paused = true;
     qemu_cond_broadcast(&p->room);
-    while (p->evicting && left > 0) {
+    while ((p->evicting || p->failing) && left > 0) {
         qemu_cond_timedwait(&p->quiet, &p->lock, left);
         left = deadline - qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
     }
-    if (p->evicting) {
+    if (p->evicting || p->failing) {
         error_setg(errp, "a memserver does not answer: pages are on their way "
                    "out and cannot be waited for while the VM is paused");
         return false;
@@ -710,7 +836,10 @@ void smemv_pager_end_migration(SmemvPager *p, uint64_t limit, bool left)
 {
     QEMU_LOCK_GUARD(&p->lock);
     qatomic_set(&p->left, left);
-    p->keeps = false;
+    p->keeps = p->paused = false;
+    for (unsigned i = 0; i < p->session->n_peers; i++) {
+        p->session->peers[i].needed = false;
+    }
     p->limit = limit;
     p->may_evict = !left;
     g_array_set_size(p->changes, 0);
@@ -727,7 +856,7 @@ static void empty_staging(SmemvPager *p)
         SmemvSlot *slot = smemv_staging_slot(s, i);
 
         if (slot->page != SMEMV_NO_PAGE) {
-            second_chance(p, slot->page);
+            smemv_pager_second_chance(p, slot->page);
         }
     }
 }
@@ -737,6 +866,8 @@ void smemv_pager_dissolve(SmemvPager *p)
     pager_stop(p);
     smemv_evictor_join(p->evictor);
     smemv_readahead_join(p->readahead);
+    smemv_lookout_join(p->lookout);
+    smemv_rebuild_join(p->rebuild);
 
     WITH_QEMU_LOCK_GUARD(&p->lock) {
         empty_staging(p);
@@ -768,6 +899,8 @@ void smemv_pager_free(SmemvPager *p)
     smemv_evictor_free(p->evictor);
     smemv_readahead_free(p->readahead);
     smemv_waiting_free(p->waiting);
+    smemv_lookout_free(p->lookout);
+    smemv_rebuild_free(p->rebuild);
     smemv_staging_cleanup(&p->staging);
     for (unsigned i = 0; i < SMEMV_MAX_PEERS; i++) {
         g_array_free(p->drops[i], true);
@@ -775,6 +908,7 @@ void smemv_pager_free(SmemvPager *p)
     g_free(p->drops);
     g_array_free(p->changes, true);
     g_free(p->home);
+    g_free(p->home_twin);
     g_free(p->arrivals);
     close(p->stop_fd);
     close(p->uffd);
@@ -789,7 +923,9 @@ void smemv_pager_free(SmemvPager *p)
 
 bool smemv_pager_set_limit(SmemvPager *p, uint64_t limit, Error **errp)
 {
-    uint64_t least = smemv_least_shares(p->map->pages, limit), shares = 0;
+    uint64_t least = p->session->replicas *
+                     smemv_least_shares(p->map->pages, limit);
+    uint64_t shares = 0;
 
     QEMU_LOCK_GUARD(&p->lock);
     if (p->keeps) {

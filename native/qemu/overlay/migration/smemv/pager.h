@@ -20,6 +20,7 @@
 #include "page-map.h"
 #include "session.h"
 #include "staging.h"
+#include "twins.h"
 
 /* Faults that can wait for the network at once. */
 #define SMEMV_FAULT_THREADS 4
@@ -29,6 +30,7 @@ typedef struct SmemvCopy {
     uint64_t page;
     unsigned n;
     unsigned from, to;           /* peers */
+    bool second;                 /* it stays at @from, and has a twin then */
     /* Pages that came in meanwhile: what arrives at @to is stale. */
     DECLARE_BITMAP(touched, SMEMV_WIRE_MAX_PAGES);
     QLIST_ENTRY(SmemvCopy) next;
@@ -38,7 +40,9 @@ typedef struct SmemvCopy {
 typedef struct SmemvFetch {
     uint64_t page;
     int64_t began;               /* when the fault was read, in ns */
-    uint8_t place;               /* where it was */
+    SmemvPair pair;              /* where it was */
+    SmemvSource source;          /* where it is fetched from */
+    int asked;                   /* the peer whose answer is awaited */
     bool here;
 } SmemvFetch;
 
@@ -54,6 +58,8 @@ typedef struct SmemvPager {
     struct SmemvEvictor *evictor;
     struct SmemvReadahead *readahead;
     struct SmemvRebalance *rebalance;
+    struct SmemvLookout *lookout;    /* these two where pages have two copies */
+    struct SmemvRebuild *rebuild;
     Notifier exit_notifier;
 
     QemuMutex lock;              /* guards what follows */
@@ -66,6 +72,8 @@ typedef struct SmemvPager {
     bool stop;
     bool left;                   /* the VM runs on another host now */
     bool keeps;                  /* it is migrating: nothing is dropped */
+    bool paused;                 /* for the switch-over */
+    bool failing;                /* what a peer held is being written off */
     SmemvPageMap *map;
     SmemvStaging staging;
     uint32_t *arrivals;          /* ring: resident pages, oldest first */
@@ -75,8 +83,10 @@ typedef struct SmemvPager {
     /*
      * Where each page has a copy that it does not need, as SMEMV_REMOTE + i;
      * or 0. Such copies come from a migration, and are dropped after it.
+     * There may be two, where pages have two.
      */
     uint8_t *home;
+    uint8_t *home_twin;
     GArray *changes;             /* uint64_t pages put elsewhere, if @keeps */
     QLIST_HEAD(, SmemvCopy) copies;
 
@@ -90,6 +100,15 @@ typedef struct SmemvPager {
     uint64_t pinned;             /* times that a page could not leave */
     uint64_t ahead, ahead_used, ahead_unused; /* pages read ahead */
 } SmemvPager;
+
+/* Pages that all sub-hosts together must have room for, in one copy. */
+uint64_t smemv_pager_promised(const SmemvPager *p);
+
+/*
+ * Pages that may be given a second copy: what peers have room for beyond what
+ * the first copies of pages may want. Wants the lock.
+ */
+uint64_t smemv_pager_spare(const SmemvPager *p);
 
 /* Eviction begins above the high watermark, and ends at the low one. */
 static inline uint64_t smemv_pager_high(uint64_t limit)
@@ -163,12 +182,29 @@ bool smemv_pager_oldest(SmemvPager *p, uint64_t *page);
 void smemv_pager_drop(SmemvPager *p, unsigned i, uint64_t page);
 
 /*
+ * @page, which is not here, has its copies at @pair now, and not where it had
+ * them. Wants the lock.
+ */
+void smemv_pager_set(SmemvPager *p, uint64_t page, SmemvPair pair);
+
+/* Where @page has copies that it does not need. These want the lock. */
+static inline SmemvPair smemv_pager_home(const SmemvPager *p, uint64_t page)
+{
+    return (SmemvPair) { p->home[page], p->home_twin ? p->home_twin[page] : 0 };
+}
+
+void smemv_pager_set_home(SmemvPager *p, uint64_t page, SmemvPair home);
+
+/* Of the copies that @page does not need, those at @pair are its own now. */
+void smemv_pager_settle_home(SmemvPager *p, uint64_t page, SmemvPair pair);
+
+/*
  * @page, which is on a sub-host or zero, is about to come in; or has. The
  * first call returns where it is, which the second is told. They want the
  * lock, and there must be room.
  */
-uint8_t smemv_pager_begin_in(SmemvPager *p, uint64_t page);
-void smemv_pager_end_in(SmemvPager *p, uint64_t page, uint8_t place);
+SmemvPair smemv_pager_begin_in(SmemvPager *p, uint64_t page);
+void smemv_pager_end_in(SmemvPager *p, uint64_t page, SmemvPair pair);
 
 /*
  * One try to fetch the page of @f on @c: then it is here. False where its
@@ -185,11 +221,14 @@ SmemvConn *smemv_pager_conns(SmemvPager *p);
 /* Copy @data, or zeros, to where @page belongs and wake who waits there. */
 void smemv_pager_copy_in(SmemvPager *p, uint64_t page, const void *data);
 
-/* @page is at @place now, and no more here. Wants the lock. */
-void smemv_pager_went_out(SmemvPager *p, uint64_t page, uint8_t place);
+/* @page is at @pair now, and no more here. Wants the lock. */
+void smemv_pager_went_out(SmemvPager *p, uint64_t page, SmemvPair pair);
 
-/* What is stored at @place of @page, which is here, is of no use. */
-void smemv_pager_left_behind(SmemvPager *p, uint64_t page, uint8_t place);
+/* What is stored at @pair of @page, which is here, is of no use. */
+void smemv_pager_left_behind(SmemvPager *p, uint64_t page, SmemvPair pair);
+
+/* Bring @page back from staging. Wants the lock. */
+void smemv_pager_second_chance(SmemvPager *p, uint64_t page);
 
 /* The copying under way that @page is part of, or NULL. Wants the lock. */
 SmemvCopy *smemv_pager_copy_of(SmemvPager *p, uint64_t page);

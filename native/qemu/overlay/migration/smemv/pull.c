@@ -7,19 +7,27 @@
 #include "pull.h"
 #include "smemv.h"
 #include "trace.h"
+#include "twins.h"
 
 /* Fetch a run that is marked as coming in, however long that takes. */
-static bool fetch_run(SmemvPager *p, SmemvConn *c, uint64_t page, unsigned n,
-                      uint8_t *data)
+static bool fetch_run(SmemvPager *p, SmemvConn *conns, SmemvPair pair,
+                      uint64_t page, unsigned n, uint8_t *data)
 {
-    while (!qatomic_read(&p->stop)) {
-        g_autoptr(Error) err = NULL;
-        int ret = c->ioc ? 0 : smemv_conn_attach(c, &err);
+    SmemvSource source;
 
+    smemv_source_init(&source, p->session, pair);
+    while (!qatomic_read(&p->stop)) {
+        SmemvConn *c = &conns[source.peer];
+        g_autoptr(Error) err = NULL;
+        int ret;
+
+        c->patience_ms = source.left.twin ? SMEMV_PATIENCE_MS : 0;
+        ret = c->ioc ? 0 : smemv_conn_attach(c, &err);
         if (!ret) {
             ret = smemv_conn_get_run(c, page, n, data, &err);
         }
         if (!ret) {
+            trace_smemv_pull_run(c->peer->name, page, n);
             return true;
         }
         if (qatomic_read(&p->stop)) {
@@ -27,34 +35,35 @@ static bool fetch_run(SmemvPager *p, SmemvConn *c, uint64_t page, unsigned n,
         }
         if (ret == SMEMV_WIRE_STALE && smemv_peer_moved_on(c->peer, c->epoch)) {
             smemv_conn_close(c);
-        } else if (ret > 0) {
+            g_usleep(SMEMV_RECONNECT_US);
+        } else if (!smemv_source_next(&source, ret, err)) {
             smemv_fatal("smemv: %u pages at 0x%" PRIx64 " cannot be had, the "
                         "VM ends: %s", n, page << SMEMV_PAGE_BITS,
                         error_get_pretty(err));
+        } else {
+            smemv_source_rest(&source);
         }
-        g_usleep(SMEMV_RECONNECT_US);
     }
     return false;
 }
 
-void smemv_pull_run(SmemvPager *p, SmemvConn *c, uint64_t page, unsigned n,
+void smemv_pull_run(SmemvPager *p, SmemvConn *conns, uint64_t page, unsigned n,
                     uint8_t *data)
 {
-    uint8_t place = p->map->place[page];
+    SmemvPair pair = smemv_page_map_get(p->map, page);
 
     for (unsigned i = 0; i < n; i++) {
         smemv_pager_begin_in(p, page + i);
     }
     qemu_mutex_unlock(&p->lock);
-    if (fetch_run(p, c, page, n, data)) {
+    if (fetch_run(p, conns, pair, page, n, data)) {
         for (unsigned i = 0; i < n; i++) {
             smemv_pager_copy_in(p, page + i,
                                 data + (size_t)i * SMEMV_PAGE_SIZE);
         }
-        trace_smemv_pull_run(c->peer->name, page, n);
     }
     qemu_mutex_lock(&p->lock);
     for (unsigned i = 0; i < n; i++) {
-        smemv_pager_end_in(p, page + i, place);
+        smemv_pager_end_in(p, page + i, pair);
     }
 }

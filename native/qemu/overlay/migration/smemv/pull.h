@@ -13,11 +13,12 @@
 #define SMEMV_PULL_PAGES 64
 
 /*
- * Have the run of @n pages that begins at @page, all on @c's peer and not on
- * their way, come in through @data, which has room for them. Wants the
- * pager's lock, and gives it up meanwhile. It takes however long it takes.
+ * Have the run of @n pages that begins at @page, all on the same sub-hosts and
+ * not on their way, come in through @data, which has room for them. @conns
+ * are connections to each peer. Wants the pager's lock, and gives it up
+ * meanwhile. It takes however long it takes.
  */
-void smemv_pull_run(SmemvPager *p, SmemvConn *c, uint64_t page, unsigned n,
+void smemv_pull_run(SmemvPager *p, SmemvConn *conns, uint64_t page, unsigned n,
                     uint8_t *data);
 
 #endif

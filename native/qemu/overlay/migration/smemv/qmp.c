@@ -10,6 +10,7 @@
 #include "qapi/qapi-commands-smemv.h"
 #include "migration/misc.h"
 #include "rebalance.h"
+#include "rebuild.h"
 #include "smemv.h"
 #include "waiting.h"
 
@@ -69,12 +70,51 @@ static bool check_sub_hosts(SmemvSubHostList *sub_hosts, uint64_t *shares,
     return true;
 }
 
+static const char *domain_of(const SmemvSubHost *h)
+{
+    return h->failure_domain ?: h->name;
+}
+
+/*
+ * Whether @least pages can have two copies in different failure domains:
+ * what a domain has beyond them is of no use.
+ */
+static bool check_domains(SmemvSubHostList *sub_hosts, uint64_t least,
+                          Error **errp)
+{
+    g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal);
+    uint64_t usable = 0;
+
+    for (SmemvSubHostList *a = sub_hosts; a; a = a->next) {
+        const char *domain = domain_of(a->value);
+        uint64_t shares = 0;
+
+        if (!g_hash_table_add(seen, (void *)domain)) {
+            continue;
+        }
+        for (SmemvSubHostList *b = a; b; b = b->next) {
+            if (!strcmp(domain_of(b->value), domain)) {
+                shares += b->value->share >> SMEMV_PAGE_BITS;
+            }
+        }
+        usable += MIN(shares, least);
+    }
+    if (usable < 2 * least) {
+        error_setg(errp, "two copies in different failure domains need %"
+                   PRIu64 " bytes, of which one domain has at most half: "
+                   "the shares of the sub-hosts have %" PRIu64 " such bytes",
+                   2 * least << SMEMV_PAGE_BITS, usable << SMEMV_PAGE_BITS);
+        return false;
+    }
+    return true;
+}
+
 /*
  * Whether the guest's memory fits: at most @limit pages here, and the rest on
- * the sub-hosts. Without any, all of it is to be here.
+ * the sub-hosts, @replicas times. Without any, all of it is to be here.
  */
 static bool check_layout(uint64_t main_limit, SmemvSubHostList *sub_hosts,
-                         Error **errp)
+                         unsigned replicas, Error **errp)
 {
     uint64_t pages = smemv_guest_ram_size() >> SMEMV_PAGE_BITS;
     uint64_t limit = main_limit >> SMEMV_PAGE_BITS;
@@ -91,10 +131,30 @@ static bool check_layout(uint64_t main_limit, SmemvSubHostList *sub_hosts,
     }
     least = sub_hosts ? smemv_least_shares(pages, limit) :
             pages - MIN(pages, limit);
-    if (shares < least) {
+    if (shares < replicas * least) {
         error_setg(errp, "the shares of the sub-hosts are %" PRIu64 " bytes, "
                    "and must be at least %" PRIu64, shares << SMEMV_PAGE_BITS,
-                   least << SMEMV_PAGE_BITS);
+                   replicas * least << SMEMV_PAGE_BITS);
+        return false;
+    }
+    return replicas == 1 || !sub_hosts ||
+           check_domains(sub_hosts, least, errp);
+}
+
+/* How many copies pages on sub-hosts have, or shall have. */
+static bool check_replicas(SmemvPager *p, bool given, unsigned *replicas,
+                           Error **errp)
+{
+    if (!given) {
+        *replicas = p ? p->session->replicas : 1;
+    }
+    if (*replicas != 1 && *replicas != 2) {
+        error_setg(errp, "replicas must be 1 or 2");
+        return false;
+    }
+    if (p && p->session->replicas != *replicas) {
+        error_setg(errp, "this VM was split with replicas %u: make it whole, "
+                   "and split it anew", p->session->replicas);
         return false;
     }
     return true;
@@ -104,8 +164,10 @@ void qmp_smemv_set_target(const char *name, uint64_t main_limit,
                           SmemvSubHostList *sub_hosts, bool has_policy,
                           SmemvPolicy policy, bool has_sample_time,
                           uint32_t sample_time, const char *tls_creds,
-                          bool has_seal, bool seal, Error **errp)
+                          bool has_seal, bool seal, bool has_replicas,
+                          uint8_t replicas, Error **errp)
 {
+    unsigned copies = replicas;
     g_autoptr(strList) blockers = smemv_blockers();
     SmemvPager *p = smemv_pager();
 
@@ -118,7 +180,8 @@ void qmp_smemv_set_target(const char *name, uint64_t main_limit,
         return;
     }
     if (!check_name(name, errp) ||
-        !check_layout(main_limit, sub_hosts, errp)) {
+        !check_replicas(p, has_replicas, &copies, errp) ||
+        !check_layout(main_limit, sub_hosts, copies, errp)) {
         return;
     }
     if (!has_policy) {
@@ -152,7 +215,7 @@ void qmp_smemv_set_target(const char *name, uint64_t main_limit,
         return;
     }
     smemv_set_target(name, main_limit >> SMEMV_PAGE_BITS, sub_hosts, policy,
-                     sample_time, tls_creds, seal);
+                     sample_time, tls_creds, seal, copies);
 }
 
 void qmp_smemv_rebalance(uint64_t main_limit, SmemvSubHostList *sub_hosts,
@@ -169,7 +232,7 @@ void qmp_smemv_rebalance(uint64_t main_limit, SmemvSubHostList *sub_hosts,
         error_setg(errp, "a migration is under way");
         return;
     }
-    if (!check_layout(main_limit, sub_hosts, errp)) {
+    if (!check_layout(main_limit, sub_hosts, p->session->replicas, errp)) {
         return;
     }
     smemv_rebalance_set_bandwidth(p->rebalance,
@@ -220,6 +283,9 @@ static SmemvSubHostInfoList *sub_hosts_info(SmemvSession *s)
         info->port = peer->port;
         info->share = peer->share << SMEMV_PAGE_BITS;
         info->remote = peer->remote << SMEMV_PAGE_BITS;
+        info->second_copies = peer->twins << SMEMV_PAGE_BITS;
+        info->failure_domain = g_strdup(peer->domain);
+        info->failed = peer->failed;
         info->sent = stat64_get(&peer->sent);
         info->received = stat64_get(&peer->received);
         info->copied = stat64_get(&peer->copied);
@@ -273,6 +339,8 @@ static void pager_info(SmemvPager *p, SmemvInfo *info)
     info->rebalance_error = g_strdup(smemv_rebalance_error(p->rebalance));
     info->session = smemv_session_id(p->session);
     info->sealed = p->session->seal;
+    info->replicas = p->session->replicas;
+    info->single = smemv_rebuild_single(p->rebuild) << SMEMV_PAGE_BITS;
     info->sub_hosts = sub_hosts_info(p->session);
 }
 
@@ -288,6 +356,7 @@ SmemvInfo *qmp_query_smemv(Error **errp)
                   smemv_is_saving() ? SMEMV_STATE_SPLITTING :
                   SMEMV_STATE_WHOLE;
     info->blocked = smemv_blockers();
+    info->replicas = 1;
     if (p) {
         pager_info(p, info);
     } else {
@@ -296,6 +365,7 @@ SmemvInfo *qmp_query_smemv(Error **errp)
     if (!p && smemv_is_saving()) {
         info->session = smemv_session_id(smemv_save_session());
         info->sealed = smemv_save_session()->seal;
+        info->replicas = smemv_save_session()->replicas;
         info->sub_hosts = sub_hosts_info(smemv_save_session());
         if (smemv_save_heat()) {
             info->heat = smemv_heat_info(smemv_save_heat());

@@ -184,7 +184,7 @@ static void fetch(SmemvReadahead *r, const Request *q, uint8_t *data)
     for (unsigned i = 0, n; i < q->n; i += n) {
         int64_t first = q->page + i * q->stride, end;
         unsigned most = i < q->n / 2 ? q->n / 2 - i : q->n - i;
-        uint8_t place;
+        SmemvPair pair;
 
         n = 1;
         if (first < 0 || first >= pages) {
@@ -193,11 +193,12 @@ static void fetch(SmemvReadahead *r, const Request *q, uint8_t *data)
         if (i == q->n / 2 || !on_a_peer(p, first)) {
             continue;
         }
-        place = p->map->place[first];
+        pair = smemv_page_map_get(p->map, first);
         most = MIN(most, SMEMV_PULL_PAGES);
         while (ABS(q->stride) == 1 && n < most) {
             end = first + n * q->stride;
-            if (end < 0 || end >= pages || p->map->place[end] != place) {
+            if (end < 0 || end >= pages ||
+                !smemv_pair_equal(smemv_page_map_get(p->map, end), pair)) {
                 break;
             }
             n++;
@@ -208,7 +209,7 @@ static void fetch(SmemvReadahead *r, const Request *q, uint8_t *data)
         first = MIN(first, first + (n - 1) * q->stride);
         bitmap_set(r->fetched, first, n);
         p->ahead += n;
-        smemv_pull_run(p, &r->conns[place - SMEMV_REMOTE], first, n, data);
+        smemv_pull_run(p, r->conns, first, n, data);
     }
 }
 

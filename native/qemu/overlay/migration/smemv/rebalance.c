@@ -58,7 +58,8 @@ uint64_t smemv_rebalance_remaining(const SmemvRebalance *r)
     for (unsigned i = 0; i < r->p->session->n_peers; i++) {
         const SmemvPeer *peer = &r->p->session->peers[i];
 
-        pages += peer->remote > peer->wanted ? peer->remote - peer->wanted : 0;
+        pages += peer->failed || smemv_peer_holds(peer) <= peer->wanted ? 0 :
+                 smemv_peer_holds(peer) - peer->wanted;
     }
     return pages;
 }
@@ -167,16 +168,13 @@ static void tidy(SmemvRebalance *r)
 
         QEMU_LOCK_GUARD(&p->lock);
         for (; page < end; page++) {
-            uint8_t home = p->home[page], place = p->map->place[page];
+            uint8_t place = p->map->place[page];
 
-            if (!home || place == SMEMV_STAGED || place == SMEMV_FETCHING) {
+            if (!p->home[page] || place == SMEMV_STAGED ||
+                place == SMEMV_FETCHING) {
                 continue;        /* what moves it looks after it */
             }
-            if (place == home) {
-                p->home[page] = 0;
-            } else {
-                smemv_pager_left_behind(p, page, home);
-            }
+            smemv_pager_settle_home(p, page, smemv_page_map_get(p->map, page));
         }
     }
 }
@@ -191,7 +189,7 @@ static bool move(SmemvRebalance *r, Error **errp)
     unsigned n = 0;
 
     for (unsigned i = 0; i < n_peers; i++) {
-        if (s->peers[i].remote > s->peers[i].wanted) {
+        if (smemv_peer_holds(&s->peers[i]) > s->peers[i].wanted) {
             movers[n] = (SmemvMover) {
                 .p = r->p, .from = i, .pull = pull, .rate = &r->rate,
                 .halt = &r->halt,
@@ -215,11 +213,11 @@ static bool give_up(SmemvRebalance *r, unsigned i)
     SmemvPeer *peer = &p->session->peers[i];
 
     QEMU_LOCK_GUARD(&p->lock);
-    while (!halted(r) && !peer->remote &&
+    while (!halted(r) && !smemv_peer_holds(peer) &&
            (peer->busy || smemv_evictor_drops_from(p->evictor, i))) {
         qemu_cond_timedwait(&p->quiet, &p->lock, SETTLE_MS);
     }
-    if (!halted(r) && !peer->remote) {
+    if (!halted(r) && !smemv_peer_holds(peer)) {
         peer->closing = true;
     }
     return peer->closing;
@@ -232,7 +230,12 @@ static bool close_left(SmemvRebalance *r, Error **errp)
     for (unsigned i = 0; i < p->session->n_peers; i++) {
         SmemvPeer *peer = &p->session->peers[i];
 
-        if (peer->gone || peer->wanted) {
+        if (peer->failed && aims_at_whole(r)) {
+            /* There is no other time, and its pages do not count. */
+            peer->gone = peer->gone ||
+                         !smemv_peer_close_failed(p->session, peer);
+        }
+        if (peer->gone || peer->wanted || peer->failed) {
             continue;
         }
         if (!give_up(r, i)) {
@@ -267,8 +270,9 @@ static bool reached(SmemvRebalance *r)
     for (unsigned i = 0; i < r->p->session->n_peers; i++) {
         const SmemvPeer *peer = &r->p->session->peers[i];
 
-        if (!peer->gone && (!peer->wanted || peer->remote > peer->wanted ||
-                            peer->share != peer->wanted)) {
+        if (!peer->gone && !peer->failed &&
+            (!peer->wanted || smemv_peer_holds(peer) > peer->wanted ||
+             peer->share != peer->wanted)) {
             return false;
         }
     }

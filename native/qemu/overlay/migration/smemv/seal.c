@@ -135,20 +135,24 @@ static void make_nonce(uint8_t *nonce, uint64_t version)
     stq_be_p(nonce + NONCE_SIZE - sizeof(version), version);
 }
 
+uint64_t smemv_seal_version(SmemvSeal *s)
+{
+    QEMU_LOCK_GUARD(&s->lock);
+    return s->version++;
+}
+
 const void *smemv_sealer_seal(SmemvSealer *sealer, unsigned slot,
-                              uint64_t page, const void *data, Error **errp)
+                              uint64_t page, const void *data,
+                              uint64_t version, Error **errp)
 {
     SmemvSeal *s = sealer->seal;
     SmemvSealWhere w = where(s, page);
     uint8_t *sealed = sealer->slots[slot];
     size_t size = sizeof(sealer->slots[slot]);
     uint8_t nonce[NONCE_SIZE];
-    uint64_t version;
     int ret;
 
-    WITH_QEMU_LOCK_GUARD(&s->lock) {
-        version = s->version++;
-    }
+    version = version ?: smemv_seal_version(s);
     make_nonce(nonce, version);
     trace_smemv_seal(page, version);
     ret = gnutls_aead_cipher_encrypt(sealer->cipher, nonce, sizeof(nonce), &w,
@@ -161,6 +165,9 @@ const void *smemv_sealer_seal(SmemvSealer *sealer, unsigned slot,
     }
 
     QEMU_LOCK_GUARD(&s->lock);
+    if (version <= s->entries[page].version) {
+        return sealed;           /* for the other sub-host, and maybe late */
+    }
     s->sealed += !s->entries[page].version;
     s->entries[page].version = version;
     memcpy(s->entries[page].tag, sealed + SMEMV_PAGE_SIZE, TAG_SIZE);

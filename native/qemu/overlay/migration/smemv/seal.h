@@ -57,12 +57,18 @@ void smemv_seal_free(SmemvSeal *s);
 SmemvSealer *smemv_sealer_new(SmemvSeal *s, unsigned pages, Error **errp);
 void smemv_sealer_free(SmemvSealer *sealer);
 
+/* A version for a page that is sealed for two sub-hosts, to be the same. */
+uint64_t smemv_seal_version(SmemvSeal *s);
+
 /*
- * Seal @data, which is to be put as @page. Returns the 4096 bytes to be put,
- * which stay until @slot is sealed anew; NULL on an error.
+ * Seal @data, which is to be put as @page, with @version, or a new one where
+ * that is 0. Returns the 4096 bytes to be put, which stay until @slot is
+ * sealed anew; NULL on an error. What is sealed with a version once more must
+ * be the same page with the same content.
  */
 const void *smemv_sealer_seal(SmemvSealer *sealer, unsigned slot,
-                              uint64_t page, const void *data, Error **errp);
+                              uint64_t page, const void *data,
+                              uint64_t version, Error **errp);
 
 /* Open what was fetched of @page, in place. False if it is not what was put. */
 bool smemv_sealer_open(SmemvSealer *sealer, uint64_t page, uint8_t *data);

@@ -122,7 +122,7 @@ static bool sender_wait(SmemvSender *s, Error **errp)
 }
 
 bool smemv_sender_put(SmemvSender *s, uint64_t page, const void *data,
-                      Error **errp)
+                      uint64_t version, Error **errp)
 {
     SmemvBatch *b;
 
@@ -136,6 +136,7 @@ bool smemv_sender_put(SmemvSender *s, uint64_t page, const void *data,
         b = &s->batches[s->filled % N_BATCHES];
     }
     b->puts[b->n].page = page;
+    b->puts[b->n].version = version;
     b->puts[b->n].data = memcpy(b->data[b->n], data, SMEMV_PAGE_SIZE);
     if (++b->n == SMEMV_BATCH) {
         smemv_sender_flush(s);

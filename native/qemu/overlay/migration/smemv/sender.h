@@ -18,9 +18,12 @@ typedef struct SmemvSender SmemvSender;
 SmemvSender *smemv_sender_start(SmemvSession *s, SmemvPeer *peer,
                                 Error **errp);
 
-/* Copy a page and send it; waits while too much is under way. */
+/*
+ * Copy a page and send it, sealed with @version if that is not 0; waits while
+ * too much is under way.
+ */
 bool smemv_sender_put(SmemvSender *s, uint64_t page, const void *data,
-                      Error **errp);
+                      uint64_t version, Error **errp);
 
 /* Send what has been gathered; do not wait. */
 void smemv_sender_flush(SmemvSender *s);

@@ -30,6 +30,7 @@ SmemvSession *smemv_session_new_empty(void)
     SmemvSession *s = g_new0(SmemvSession, 1);
 
     s->peers = g_new0(SmemvPeer, SMEMV_MAX_PEERS);
+    s->replicas = 1;
     return s;
 }
 
@@ -47,6 +48,7 @@ SmemvPeer *smemv_session_add_peer(SmemvSession *s, const char *name,
     peer->name = g_strdup(name);
     peer->host = g_strdup(host);
     peer->port = port;
+    peer->domain = g_intern_string(name);
     s->n_peers++;
     return peer;
 }
@@ -64,11 +66,32 @@ SmemvPeer *smemv_session_find_peer(SmemvSession *s, const char *name)
 SmemvPeer *smemv_session_arbiter(SmemvSession *s)
 {
     for (unsigned i = 0; i < s->n_peers; i++) {
-        if (!s->peers[i].gone) {
+        if (!s->peers[i].gone && !s->peers[i].failed) {
             return &s->peers[i];
         }
     }
     g_assert_not_reached();
+}
+
+void smemv_peer_set_failed(SmemvPeer *peer)
+{
+    peer->wanted = 0;
+    peer->closing = true;
+    qatomic_set(&peer->failed, true);
+}
+
+/* Whether what a peer that failed held may still be there. */
+static bool may_hold_old_pages(const SmemvSession *s, const SmemvSubHost *h)
+{
+    for (unsigned i = 0; i < s->n_peers; i++) {
+        const SmemvPeer *peer = &s->peers[i];
+
+        if (peer->failed && !peer->gone && !strcmp(peer->host, h->host) &&
+            peer->port == h->port) {
+            return true;
+        }
+    }
+    return false;
 }
 
 bool smemv_session_accepts(SmemvSession *s, SmemvSubHostList *sub_hosts,
@@ -83,6 +106,11 @@ bool smemv_session_accepts(SmemvSession *s, SmemvSubHostList *sub_hosts,
         if (peer && (strcmp(peer->host, h->host) || peer->port != h->port)) {
             error_setg(errp, "the memserver of %s is at %s:%u, not at %s:%u",
                        h->name, peer->host, peer->port, h->host, h->port);
+            return false;
+        }
+        if (may_hold_old_pages(s, h)) {
+            error_setg(errp, "sub-host %s has failed, and is not free of what "
+                       "it held of this VM yet", h->name);
             return false;
         }
         n_new += !peer;
@@ -109,14 +137,17 @@ void smemv_session_aim(SmemvSession *s, SmemvSubHostList *sub_hosts)
             peer = smemv_session_add_peer(s, h->name, h->host, h->port);
         }
         peer->wanted = h->share >> SMEMV_PAGE_BITS;
+        peer->domain = g_intern_string(h->failure_domain ?: h->name);
     }
 }
 
-SmemvSession *smemv_session_new(const char *name, SmemvSubHostList *sub_hosts)
+SmemvSession *smemv_session_new(const char *name, SmemvSubHostList *sub_hosts,
+                                unsigned replicas)
 {
     SmemvSession *s = smemv_session_new_empty();
 
     s->name = g_strdup(name);
+    s->replicas = replicas;
     qemu_guest_getrandom_nofail(s->id, sizeof(s->id));
     qemu_guest_getrandom_nofail(s->token, sizeof(s->token));
     smemv_session_aim(s, sub_hosts);
@@ -281,6 +312,23 @@ int smemv_peer_close(SmemvSession *s, SmemvPeer *peer, Error **errp)
         error_propagate(errp, g_steal_pointer(&err));
     }
     return ret;
+}
+
+int smemv_peer_close_failed(SmemvSession *s, SmemvPeer *peer)
+{
+    SmemvConn c;
+    int ret;
+
+    smemv_conn_init(&c, s, peer);
+    c.patience_ms = SMEMV_PATIENCE_MS;
+    /* As a holder of its own: what comes late closes no later session. */
+    ret = smemv_conn_claim(&c, true, NULL);
+    if (!ret) {
+        ret = smemv_conn_close_session(&c, NULL);
+    }
+    smemv_conn_close(&c);
+    trace_smemv_session_close(peer->name, ret);
+    return ret == SMEMV_WIRE_NO_SESSION ? SMEMV_WIRE_OK : ret;
 }
 
 bool smemv_session_close(SmemvSession *s)

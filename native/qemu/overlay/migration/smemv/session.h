@@ -27,6 +27,8 @@ typedef struct SmemvPeer {
     uint64_t wanted;             /* pages it shall have; 0: to be emptied */
     bool closing;                /* emptied for good: nothing is sent there */
     bool gone;                   /* and its session is closed */
+    bool failed;                 /* (atomic) what it holds does not count */
+    const char *domain;          /* what fails together with it; interned */
 
     QemuMutex lock;              /* guards the next three */
     uint64_t epoch;
@@ -35,13 +37,18 @@ typedef struct SmemvPeer {
 
     /* Guarded by the pager's lock, or owned by the migration thread. */
     uint64_t remote;             /* pages whose place it is */
+    uint64_t twins;              /* pages of which it has the second copy */
+    uint64_t single;             /* pages of which it has the only copy */
     uint64_t stored;             /* pages it stores: these, and stale ones */
     unsigned busy;               /* pages on their way from or to it */
+    unsigned fetching;           /* of these, pages that come in */
+    bool needed;                 /* a destination may want a copy of its own */
 
     Stat64 sent;                 /* bytes of pages */
     Stat64 received;             /* bytes of pages */
     Stat64 copied;               /* bytes of pages, to other peers */
     bool lost;                   /* (atomic) its memserver does not answer */
+    bool emptied;                /* (atomic) it does not know the session */
 } SmemvPeer;
 
 typedef struct SmemvSession {
@@ -51,12 +58,17 @@ typedef struct SmemvSession {
     char *tls_creds;             /* id of the credentials, or NULL: plain TCP */
     char *tls_dir;               /* where their certificates are, or NULL */
     SmemvSeal *seal;             /* of its pages, or NULL: not sealed */
+    unsigned replicas;           /* wanted of each page on sub-hosts: 1 or 2 */
     SmemvPeer *peers;            /* SMEMV_MAX_PEERS of them */
     unsigned n_peers;            /* that are in use; it only grows */
 } SmemvSession;
 
-/* A session with a new id and token, to be opened on @sub_hosts. */
-SmemvSession *smemv_session_new(const char *name, SmemvSubHostList *sub_hosts);
+/*
+ * A session with a new id and token, to be opened on @sub_hosts, with so many
+ * copies of each page.
+ */
+SmemvSession *smemv_session_new(const char *name, SmemvSubHostList *sub_hosts,
+                                unsigned replicas);
 
 /*
  * Speak TLS with the memservers, with the certificates of the credentials (an
@@ -100,8 +112,20 @@ bool smemv_session_accepts(SmemvSession *s, SmemvSubHostList *sub_hosts,
  */
 void smemv_session_aim(SmemvSession *s, SmemvSubHostList *sub_hosts);
 
-/* The first peer that is not gone, which decides who runs the VM. */
+/*
+ * The first peer that has neither gone nor failed: it decides who runs the
+ * VM.
+ */
 SmemvPeer *smemv_session_arbiter(SmemvSession *s);
+
+/* What the peer holds does not count from now on, and nothing goes there. */
+void smemv_peer_set_failed(SmemvPeer *peer);
+
+/* Pages of which the peer has a copy that counts. */
+static inline uint64_t smemv_peer_holds(const SmemvPeer *peer)
+{
+    return peer->remote + peer->twins;
+}
 
 /* Pages that the peer may still be given. */
 static inline uint64_t smemv_peer_room(const SmemvPeer *peer)
@@ -132,6 +156,9 @@ int smemv_peer_open(SmemvSession *s, SmemvPeer *peer, uint64_t pages,
 int smemv_peer_close(SmemvSession *s, SmemvPeer *peer, Error **errp);
 int smemv_peer_reserve(SmemvSession *s, SmemvPeer *peer, uint64_t pages,
                        Error **errp);
+
+/* Close the session on a peer that has failed, if it is back. */
+int smemv_peer_close_failed(SmemvSession *s, SmemvPeer *peer);
 
 /*
  * Claim the session on its arbiter, on a connection of its own. Returns as

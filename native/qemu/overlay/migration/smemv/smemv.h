@@ -13,8 +13,8 @@
 #include "session.h"
 
 /*
- * The least that the sub-hosts must have reserved, in pages, for a VM of
- * @pages with @limit pages on the main host. The main host is left a
+ * The least that the sub-hosts must have reserved for one copy, in pages, of
+ * a VM of @pages with @limit pages on the main host. The main host is left a
  * sixteenth of its limit to evict in: pages in flight are counted twice.
  */
 static inline uint64_t smemv_least_shares(uint64_t pages, uint64_t limit)
@@ -44,11 +44,13 @@ G_NORETURN void smemv_fatal(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
  * split-save.c. The target of the next migration: @limit pages on the main
  * host, those that @policy chooses (hot: after a look of @sample_ms); the rest
  * on @sub_hosts, of which a copy is made; with TLS credentials of that id, or
- * NULL; pages are sealed with @seal.
+ * NULL; pages are sealed with @seal, and a page that is not on the main host is
+ * on @replicas sub-hosts.
  */
 void smemv_set_target(const char *name, uint64_t limit,
                       SmemvSubHostList *sub_hosts, SmemvPolicy policy,
-                      unsigned sample_ms, const char *tls_creds, bool seal);
+                      unsigned sample_ms, const char *tls_creds, bool seal,
+                      unsigned replicas);
 void smemv_clear_target(void);
 bool smemv_is_saving(void);
 bool smemv_is_fenced(void);
@@ -85,18 +87,28 @@ enum {
      * its name, u64 first page, u64 pages
      */
     SMEMV_RECORD_SETUP = 1,
-    SMEMV_RECORD_RUN = 2,        /* u64 first page, u32 pages, u8 place */
+    /*
+     * u64 first page, u32 pages, u8 place; where pages have two copies, u8
+     * place of the second or 0
+     */
+    SMEMV_RECORD_RUN = 2,
     /*
      * u64 resident, u64 zero; for each sub-host u64 remote, u64 stored, u64
-     * epoch
+     * epoch; where pages have two copies, u64 second ones, u8 whether it has
+     * failed: the counts are without it, and earlier records with it
      */
     SMEMV_RECORD_DONE = 3,
-    /* Copies that may be stale: u64 first page, u32 pages, u8 place */
+    /* Copies that may be stale: as a run */
     SMEMV_RECORD_KEPT = 4,
     /* Before the set-up, where pages are sealed: key, u16 generation */
     SMEMV_RECORD_SEAL = 5,
     /* u64 first page, u32 pages; for each u64 version, tag */
     SMEMV_RECORD_TAGS = 6,
+    /*
+     * Before the set-up, where pages have two copies: u8 sub-hosts, for each
+     * the name of its failure domain
+     */
+    SMEMV_RECORD_REPLICAS = 7,
 };
 
 #endif

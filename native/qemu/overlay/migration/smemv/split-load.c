@@ -19,6 +19,7 @@
 static struct {
     SmemvSession *session;       /* NULL while no split VM is loading */
     SmemvSealKey *key;           /* of a session whose pages are sealed */
+    GPtrArray *domains;          /* names, where pages have two copies */
     SmemvPageMap *map;
     uint64_t limit;              /* pages */
     SmemvPager *pager;           /* ready, and not started yet */
@@ -49,6 +50,26 @@ static bool get_string(QEMUFile *f, char **string, Error **errp)
     return true;
 }
 
+static bool get_replicas(QEMUFile *f, Error **errp)
+{
+    unsigned n = qemu_get_byte(f);
+
+    if (load.session || load.domains) {
+        error_setg(errp, "failure domains after the set-up");
+        return false;
+    }
+    load.domains = g_ptr_array_new();
+    for (unsigned i = 0; i < n; i++) {
+        g_autofree char *domain = NULL;
+
+        if (!get_string(f, &domain, errp)) {
+            return false;
+        }
+        g_ptr_array_add(load.domains, (void *)g_intern_string(domain));
+    }
+    return true;
+}
+
 static bool get_session(QEMUFile *f, Error **errp)
 {
     g_autofree char *name = NULL, *tls_creds = NULL;
@@ -71,7 +92,14 @@ static bool get_session(QEMUFile *f, Error **errp)
         return false;
     }
 
+    if (load.domains && load.domains->len != n) {
+        error_setg(errp, "failure domains of %u sub-hosts, and %u sub-hosts",
+                   load.domains->len, n);
+        return false;
+    }
+
     load.session = smemv_session_new_empty();
+    load.session->replicas = load.domains ? 2 : 1;
     load.session->name = g_steal_pointer(&name);
     memcpy(load.session->id, id, sizeof(id));
     memcpy(load.session->token, token, sizeof(token));
@@ -91,6 +119,9 @@ static bool get_session(QEMUFile *f, Error **errp)
         p->share = qemu_get_be64(f);
         p->wanted = qemu_get_be64(f);
         p->epoch = qemu_get_be64(f);
+        if (load.domains) {
+            p->domain = g_ptr_array_index(load.domains, i);
+        }
     }
     return true;
 }
@@ -161,6 +192,9 @@ static bool get_setup(QEMUFile *f, Error **errp)
                                             load.map->pages);
         free_key();
     }
+    if (load.domains) {
+        smemv_page_map_use_twins(load.map);
+    }
     load.pager = smemv_pager_new(load.session, load.map, load.limit, errp);
     return load.pager;
 }
@@ -171,16 +205,23 @@ static bool get_run(QEMUFile *f, bool kept, Error **errp)
     uint64_t page = qemu_get_be64(f);
     uint32_t n = qemu_get_be32(f);
     uint8_t place = qemu_get_byte(f);
+    uint8_t twin = load.domains ? qemu_get_byte(f) : 0;
 
     if (!load.pager || page > load.map->pages ||
         n > load.map->pages - page ||
         place >= SMEMV_REMOTE + load.session->n_peers ||
-        (kept && place < SMEMV_REMOTE)) {
-        error_setg(errp, "a run of %u pages from 0x%" PRIx64 " in place %u",
-                   n, page, place);
+        twin >= SMEMV_REMOTE + load.session->n_peers ||
+        (kept && place < SMEMV_REMOTE) ||
+        (twin && (twin < SMEMV_REMOTE || place < SMEMV_REMOTE ||
+                  twin == place))) {
+        error_setg(errp, "a run of %u pages from 0x%" PRIx64 " in places %u "
+                   "and %u", n, page, place, twin);
         return false;
     }
     memset((kept ? load.pager->home : load.map->place) + page, place, n);
+    if (load.domains) {
+        memset((kept ? load.pager->home_twin : load.map->twin) + page, twin, n);
+    }
     return true;
 }
 
@@ -204,31 +245,73 @@ static bool get_tags(QEMUFile *f, Error **errp)
     return smemv_seal_get_tags(load.session->seal, f, errp);
 }
 
+/* What is at @place does not count; the source saw that it need not. */
+static void forget(uint8_t place)
+{
+    SmemvPager *p = load.pager;
+
+    for (uint64_t page = 0; page < load.map->pages; page++) {
+        smemv_page_map_set(load.map, page, smemv_pair_without(
+                           smemv_page_map_get(load.map, page), place));
+        smemv_pager_set_home(p, page, smemv_pair_without(
+                             smemv_pager_home(p, page), place));
+    }
+}
+
+/* Read what the source counted: pages by place, and second copies. */
+static void get_counts(QEMUFile *f, uint64_t *places, uint64_t *twins)
+{
+    places[SMEMV_MAIN] = qemu_get_be64(f);
+    places[SMEMV_ZERO] = qemu_get_be64(f);
+    for (unsigned i = 0; i < load.session->n_peers; i++) {
+        SmemvPeer *p = &load.session->peers[i];
+
+        places[SMEMV_REMOTE + i] = qemu_get_be64(f);
+        p->stored = qemu_get_be64(f);
+        p->epoch = qemu_get_be64(f);
+        if (load.domains) {
+            twins[SMEMV_REMOTE + i] = qemu_get_be64(f);
+            if (qemu_get_byte(f)) {
+                smemv_peer_set_failed(p);
+                p->stored = 0;
+                forget(SMEMV_REMOTE + i);
+            }
+        }
+    }
+}
+
 /* The map must add up to what the source counted. */
 static bool check_counts(QEMUFile *f, uint64_t *counts, Error **errp)
 {
-    for (uint64_t page = 0; page < load.map->pages; page++) {
-        counts[load.map->place[page]]++;
-    }
-    for (unsigned i = 0; i < load.session->n_peers; i++) {
-        load.session->peers[i].remote = counts[SMEMV_REMOTE + i];
-    }
-    for (unsigned i = 0; i < load.session->n_peers + 2; i++) {
-        /* The source sends resident before zero. */
-        unsigned place = i == 0 ? SMEMV_MAIN : i == 1 ? SMEMV_ZERO : i;
-        uint64_t count = qemu_get_be64(f);
+    uint64_t twins[256] = { 0 }, single[256] = { 0 };
+    uint64_t told[256] = { 0 }, told_twins[256] = { 0 };
 
-        if (count != counts[place]) {
-            error_setg(errp, "the page map has %" PRIu64 " pages in place %u, "
-                       "and the source %" PRIu64, counts[place], place, count);
+    get_counts(f, told, told_twins);
+    for (uint64_t page = 0; page < load.map->pages; page++) {
+        SmemvPair pair = smemv_page_map_get(load.map, page);
+
+        counts[pair.place]++;
+        if (pair.twin) {
+            twins[pair.twin]++;
+        } else {
+            single[pair.place]++;
+        }
+    }
+    for (unsigned i = 0; i < SMEMV_REMOTE + load.session->n_peers; i++) {
+        if (told[i] != counts[i] || told_twins[i] != twins[i]) {
+            error_setg(errp, "the page map has %" PRIu64 " pages in place %u "
+                       "and %" PRIu64 " second ones, and the source %" PRIu64
+                       " and %" PRIu64, counts[i], i, twins[i], told[i],
+                       told_twins[i]);
             return false;
         }
-        if (place >= SMEMV_REMOTE) {
-            SmemvPeer *p = &load.session->peers[place - SMEMV_REMOTE];
+    }
+    for (unsigned i = 0; i < load.session->n_peers; i++) {
+        SmemvPeer *p = &load.session->peers[i];
 
-            p->stored = qemu_get_be64(f);
-            p->epoch = qemu_get_be64(f);
-        }
+        p->remote = counts[SMEMV_REMOTE + i];
+        p->twins = twins[SMEMV_REMOTE + i];
+        p->single = single[SMEMV_REMOTE + i];
     }
     return true;
 }
@@ -284,6 +367,9 @@ int smemv_load_state(QEMUFile *f, void *opaque, int version_id)
         case SMEMV_RECORD_TAGS:
             ok = get_tags(f, &err);
             break;
+        case SMEMV_RECORD_REPLICAS:
+            ok = get_replicas(f, &err);
+            break;
         case SMEMV_RECORD_DONE:
             ok = get_done(f, &err);
             break;
@@ -328,6 +414,9 @@ int smemv_claim_incoming(QEMUFile *f, int ret)
 int smemv_load_cleanup(void *opaque)
 {
     free_key();
+    if (load.domains) {
+        g_ptr_array_free(load.domains, true);
+    }
     /* Session and map are the pager's by now, or this process ends. */
     memset(&load, 0, sizeof(load));
     return 0;

@@ -26,6 +26,10 @@
 #include "sender.h"
 #include "smemv.h"
 #include "trace.h"
+#include "twins.h"
+
+/* Pages beside each other that go to the same two sub-hosts. */
+#define STRETCH_PAGES 64
 
 /* Between two attempts to give back what is reserved on a memserver, in s. */
 #define LONGEST_DELAY 10
@@ -34,7 +38,7 @@
 typedef struct SmemvRun {
     uint64_t page;
     uint32_t n;
-    uint8_t place;
+    SmemvPair pair;
     uint8_t record;              /* SMEMV_RECORD_RUN or SMEMV_RECORD_KEPT */
 } SmemvRun;
 
@@ -47,6 +51,7 @@ static struct {
     unsigned sample_ms;
     char *tls_creds;             /* id, or NULL */
     bool seal;                   /* pages, of a whole VM */
+    unsigned replicas;           /* of a page of a whole VM, on sub-hosts */
 
     /* The migration under way: the migration thread's. */
     SmemvPageMap *map;           /* NULL while none is: what was noted */
@@ -57,6 +62,7 @@ static struct {
     SmemvLeaving *leaving;       /* of a split VM */
     GArray *runs;                /* SmemvRun, noted and not yet sent */
     uint64_t counts[256];        /* pages by place */
+    uint64_t twins[256];         /* second copies by place */
 
     bool opened;                 /* the session is open on its sub-hosts */
     bool handed_over;            /* a destination may have claimed it */
@@ -66,7 +72,8 @@ static struct {
 
 void smemv_set_target(const char *name, uint64_t limit,
                       SmemvSubHostList *sub_hosts, SmemvPolicy policy,
-                      unsigned sample_ms, const char *tls_creds, bool seal)
+                      unsigned sample_ms, const char *tls_creds, bool seal,
+                      unsigned replicas)
 {
     smemv_clear_target();
     save.name = g_strdup(name);
@@ -76,6 +83,7 @@ void smemv_set_target(const char *name, uint64_t limit,
     save.sample_ms = sample_ms;
     save.tls_creds = g_strdup(tls_creds);
     save.seal = seal;
+    save.replicas = replicas;
 }
 
 void smemv_clear_target(void)
@@ -190,14 +198,39 @@ static bool start_senders(Error **errp)
     return true;
 }
 
+/* The destination's sub-hosts, by its numbers. */
+static unsigned told_peers(void)
+{
+    return save.leaving ? smemv_leaving_peers(save.leaving) :
+                          save.session->n_peers;
+}
+
+static SmemvPeer *told_peer(unsigned i)
+{
+    return save.leaving ? smemv_leaving_peer(save.leaving, i) :
+                          &save.session->peers[i];
+}
+
+static void put_replicas(QEMUFile *f)
+{
+    qemu_put_byte(f, SMEMV_RECORD_REPLICAS);
+    qemu_put_byte(f, told_peers());
+    for (unsigned i = 0; i < told_peers(); i++) {
+        qemu_put_counted_string(f, told_peer(i)->domain);
+    }
+}
+
 static void put_setup(QEMUFile *f)
 {
     SmemvSession *s = save.session;
     SmemvLeaving *l = save.leaving;
-    unsigned n = l ? smemv_leaving_peers(l) : s->n_peers;
+    unsigned n = told_peers();
 
     if (s->seal) {
         smemv_seal_put_key(s->seal, f);
+    }
+    if (save.map->twin) {
+        put_replicas(f);
     }
     qemu_put_byte(f, SMEMV_RECORD_SETUP);
     qemu_put_counted_string(f, s->name);
@@ -210,7 +243,7 @@ static void put_setup(QEMUFile *f)
     qemu_put_be64(f, l ? smemv_leaving_limit(l) : save.limit);
     qemu_put_byte(f, n);
     for (unsigned i = 0; i < n; i++) {
-        SmemvPeer *p = l ? smemv_leaving_peer(l, i) : &s->peers[i];
+        SmemvPeer *p = told_peer(i);
 
         qemu_put_counted_string(f, p->name);
         qemu_put_counted_string(f, p->host);
@@ -235,8 +268,11 @@ static bool begin_whole(Error **errp)
 {
     SmemvSealKey key;
 
-    save.session = smemv_session_new(save.name, save.sub_hosts);
+    save.session = smemv_session_new(save.name, save.sub_hosts, save.replicas);
     save.map = smemv_page_map_new();
+    if (save.replicas > 1) {
+        smemv_page_map_use_twins(save.map);
+    }
     if (save.seal) {
         smemv_seal_new_key(&key);
         save.session->seal = smemv_seal_new(&key, save.session->id,
@@ -294,6 +330,7 @@ int smemv_save_setup(QEMUFile *f, void *opaque, Error **errp)
                 smemv_seal_begin_telling(save.session->seal, save.leaving,
                                          errp));
     memset(save.counts, 0, sizeof(save.counts));
+    memset(save.twins, 0, sizeof(save.twins));
     save.counts[SMEMV_ZERO] = save.map->pages;
 
     /* The guest runs on while the memservers are asked, and it is watched. */
@@ -311,47 +348,146 @@ int smemv_save_setup(QEMUFile *f, void *opaque, Error **errp)
     return 0;
 }
 
-static void add_run(uint64_t page, uint8_t place, uint8_t record)
+static void add_run(uint64_t page, SmemvPair pair, uint8_t record)
 {
     SmemvRun *last = save.runs->len ?
         &g_array_index(save.runs, SmemvRun, save.runs->len - 1) : NULL;
 
-    if (last && last->place == place && last->record == record &&
-        last->page + last->n == page && last->n < UINT32_MAX) {
+    if (last && smemv_pair_equal(last->pair, pair) &&
+        last->record == record && last->page + last->n == page &&
+        last->n < UINT32_MAX) {
         last->n++;
     } else {
         SmemvRun run = {
-            .page = page, .n = 1, .place = place, .record = record,
+            .page = page, .n = 1, .pair = pair, .record = record,
         };
 
         g_array_append_val(save.runs, run);
     }
 }
 
-static void note(uint64_t page, uint8_t place)
+/* @page is at @pair; the destination need not be told of that. */
+static void count(uint64_t page, SmemvPair pair)
 {
-    save.counts[save.map->place[page]]--;
-    save.counts[place]++;
-    save.map->place[page] = place;
-    add_run(page, place, SMEMV_RECORD_RUN);
+    SmemvPair before = smemv_page_map_get(save.map, page);
+
+    save.counts[before.place]--;
+    save.counts[pair.place]++;
+    save.twins[before.twin]--;
+    save.twins[pair.twin]++;
+    smemv_page_map_set(save.map, page, pair);
+}
+
+static void note(uint64_t page, SmemvPair pair)
+{
+    count(page, pair);
+    add_run(page, pair, SMEMV_RECORD_RUN);
+}
+
+static void note_place(uint64_t page, uint8_t place)
+{
+    note(page, (SmemvPair) { place, 0 });
 }
 
 /* What a page of a split VM has done since the last look. */
-static void note_change(uint64_t page, uint8_t place, uint8_t home)
+static void note_change(uint64_t page, SmemvPair pair, SmemvPair home)
 {
-    if (place != SMEMV_MAIN && place != save.map->place[page]) {
-        note(page, place);
+    if (pair.place != SMEMV_MAIN &&
+        !smemv_pair_equal(pair, smemv_page_map_get(save.map, page))) {
+        note(page, pair);
     }
-    if (home) {
+    if (home.place) {
         add_run(page, home, SMEMV_RECORD_KEPT);
     }
+}
+
+/*
+ * What the destination was told of the sub-host of that number, which has
+ * failed, does not count, here as there.
+ */
+static bool forget(unsigned i, Error **errp)
+{
+    uint8_t place = SMEMV_REMOTE + i;
+
+    for (uint64_t page = 0; page < save.map->pages; page++) {
+        SmemvPair pair = smemv_page_map_get(save.map, page);
+
+        if (pair.place == place && !pair.twin) {
+            error_setg(errp, "sub-host %s has failed, and the destination was "
+                       "told of no other for page 0x%" PRIx64,
+                       told_peer(i)->name, page << SMEMV_PAGE_BITS);
+            return false;
+        }
+        count(page, smemv_pair_without(pair, place));
+    }
+    return true;
+}
+
+static bool forget_failed(Error **errp)
+{
+    for (unsigned i = 0; i < told_peers(); i++) {
+        if (told_peer(i)->failed && !forget(i, errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/*
+ * The sub-hosts of a page of a VM that was whole: the same each time, and
+ * those of the page before it where these have room.
+ */
+static SmemvPair twins_of(uint64_t page)
+{
+    SmemvPair pair = smemv_page_map_get(save.map, page);
+    SmemvPair beside = { 0, 0 };
+    SmemvPeer *peers = save.session->peers;
+
+    if (pair.place >= SMEMV_REMOTE) {
+        return pair;
+    }
+    if (page % STRETCH_PAGES) {
+        beside = smemv_page_map_get(save.map, page - 1);
+    }
+    pair = smemv_twins_choose(save.session, beside, SMEMV_NO_PEER);
+    if (pair.place) {
+        peers[pair.place - SMEMV_REMOTE].remote++;
+        peers[pair.place - SMEMV_REMOTE].stored++;
+    }
+    if (pair.twin) {
+        peers[pair.twin - SMEMV_REMOTE].twins++;
+        peers[pair.twin - SMEMV_REMOTE].stored++;
+    }
+    return pair;
+}
+
+/* Send @page to its sub-hosts. */
+static bool send_page(uint64_t page, const void *host, SmemvPair pair,
+                      Error **errp)
+{
+    uint8_t copy[SMEMV_PAGE_SIZE];
+    uint64_t version = 0;
+
+    if (pair.twin) {
+        /* The guest may write meanwhile: both are to get the same. */
+        host = memcpy(copy, host, sizeof(copy));
+        version = save.session->seal ?
+                  smemv_seal_version(save.session->seal) : 0;
+        if (!smemv_sender_put(save.senders[pair.twin - SMEMV_REMOTE], page,
+                              host, version, errp)) {
+            return false;
+        }
+    }
+    return smemv_sender_put(save.senders[pair.place - SMEMV_REMOTE], page, host,
+                            version, errp);
 }
 
 int smemv_save_page(RAMBlock *rb, ram_addr_t offset)
 {
     SmemvBlock *b = save.map ? smemv_page_map_block(save.map, rb) : NULL;
     Error *err = NULL;
-    uint8_t *host, place;
+    SmemvPair pair;
+    uint8_t *host;
     uint64_t page;
 
     if (!b) {
@@ -361,9 +497,9 @@ int smemv_save_page(RAMBlock *rb, ram_addr_t offset)
     host = b->host + offset;
 
     if (save.leaving) {
-        place = smemv_leaving_place(save.leaving, page);
-        if (place != SMEMV_MAIN) {
-            note(page, place);
+        pair = smemv_leaving_pair(save.leaving, page);
+        if (pair.place != SMEMV_MAIN) {
+            note(page, pair);
             return 1;
         }
     }
@@ -373,26 +509,37 @@ int smemv_save_page(RAMBlock *rb, ram_addr_t offset)
      */
     if ((save.leaving || save.map->place[page] < SMEMV_REMOTE) &&
         buffer_is_zero(host, SMEMV_PAGE_SIZE)) {
-        note(page, SMEMV_ZERO);
+        note_place(page, SMEMV_ZERO);
         stat64_add(&mig_stats.zero_pages, 1);
         return 1;
     }
 
-    place = save.leaving ? SMEMV_MAIN :
-                           smemv_placement_of(save.placement, page);
-    note(page, place);
-    if (place == SMEMV_MAIN) {
+    pair = (SmemvPair) { SMEMV_MAIN, 0 };
+    if (!save.leaving) {
+        pair.place = smemv_placement_of(save.placement, page);
+    }
+    if (pair.place != SMEMV_MAIN && save.map->twin) {
+        pair = twins_of(page);
+    }
+    if (!pair.place) {
+        error_setg(&err, "the sub-hosts have no room for two copies");
+        migrate_set_error(migrate_get_current(), err);
+        error_free(err);
+        return -1;
+    }
+    note(page, pair);
+    if (pair.place == SMEMV_MAIN) {
         return 0;
     }
-    if (!smemv_sender_put(save.senders[place - SMEMV_REMOTE], page, host,
-                          &err)) {
+    if (!send_page(page, host, pair, &err)) {
         migrate_set_error(migrate_get_current(), err);
         error_free(err);
         return -1;
     }
     stat64_add(&mig_stats.normal_pages, 1);
     /* The counter for what goes beside the stream: rate and downtime see it. */
-    stat64_add(&mig_stats.multifd_bytes, SMEMV_PAGE_SIZE);
+    stat64_add(&mig_stats.multifd_bytes,
+               pair.twin ? 2 * SMEMV_PAGE_SIZE : SMEMV_PAGE_SIZE);
     return 1;
 }
 
@@ -411,7 +558,10 @@ static void put_runs(QEMUFile *f)
         qemu_put_byte(f, run->record);
         qemu_put_be64(f, run->page);
         qemu_put_be32(f, run->n);
-        qemu_put_byte(f, run->place);
+        qemu_put_byte(f, run->pair.place);
+        if (save.map->twin) {
+            qemu_put_byte(f, run->pair.twin);
+        }
     }
     g_array_set_size(save.runs, 0);
 }
@@ -458,19 +608,21 @@ static bool pass_barrier(Error **errp)
 
 static void put_done(QEMUFile *f)
 {
-    SmemvLeaving *l = save.leaving;
-    unsigned n = l ? smemv_leaving_peers(l) : save.session->n_peers;
-
     qemu_put_byte(f, SMEMV_RECORD_DONE);
     qemu_put_be64(f, save.counts[SMEMV_MAIN]);
     qemu_put_be64(f, save.counts[SMEMV_ZERO]);
-    for (unsigned i = 0; i < n; i++) {
-        SmemvPeer *p = l ? smemv_leaving_peer(l, i) : &save.session->peers[i];
+    for (unsigned i = 0; i < told_peers(); i++) {
+        SmemvPeer *p = told_peer(i);
         uint64_t remote = save.counts[SMEMV_REMOTE + i];
+        uint64_t twins = save.twins[SMEMV_REMOTE + i];
 
         qemu_put_be64(f, remote);
-        qemu_put_be64(f, l ? p->stored : remote);
+        qemu_put_be64(f, save.leaving ? p->stored : remote + twins);
         qemu_put_be64(f, p->epoch);
+        if (save.map->twin) {
+            qemu_put_be64(f, twins);
+            qemu_put_byte(f, p->failed);
+        }
     }
     qemu_put_byte(f, SMEMV_RECORD_END);
 }
@@ -479,18 +631,20 @@ int smemv_save_complete(QEMUFile *f, void *opaque)
 {
     int64_t start = qemu_clock_get_us(QEMU_CLOCK_REALTIME);
     Error *err = NULL;
+    bool ok = save.leaving ? smemv_pager_pause(smemv_pager(), &err) :
+                             pass_barrier(&err);
 
-    if (!(save.leaving ? smemv_pager_pause(smemv_pager(), &err) :
-                         pass_barrier(&err))) {
+    if (ok && save.leaving) {
+        smemv_leaving_changes(save.leaving, note_change);
+        ok = forget_failed(&err);
+    }
+    if (!ok) {
         migrate_set_error(migrate_get_current(), err);
         error_free(err);
         return -EIO;
     }
     trace_smemv_save_complete(qemu_clock_get_us(QEMU_CLOCK_REALTIME) - start);
 
-    if (save.leaving) {
-        smemv_leaving_changes(save.leaving, note_change);
-    }
     put_runs(f);
     put_tags(f, true);
     put_done(f);

@@ -37,8 +37,10 @@ static void try_all(SmemvWaiting *w, GArray *fetches)
 
     for (unsigned i = 0; i < fetches->len; i++) {
         SmemvFetch *f = &g_array_index(fetches, SmemvFetch, i);
-        unsigned peer = f->place - SMEMV_REMOTE;
+        unsigned peer;
 
+        smemv_source_choose(&f->source);
+        peer = f->source.peer;
         if (!test_bit(peer, failed) && !qatomic_read(&w->p->stop) &&
             !smemv_pager_fetch(w->p, &w->conns[peer], f)) {
             set_bit(peer, failed);
