@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How the machine's user reaches the hosts: a key, an ssh configuration, an Ansible inventory."""
-
 from __future__ import annotations
 
 import os

@@ -4,7 +4,6 @@
 Two ways, one interface. Where systemd manages the machine, a host is a transient unit of it. On a machine without
 systemd and with cgroup v1 (a container, a small VM), the lab makes the cgroups itself.
 """
-
 from __future__ import annotations
 
 import os
@@ -48,29 +47,15 @@ class UnitCgroup:
     def start(self, argv: list[str], environment: dict[str, str], memory: int, log: Path) -> None:
         """Run argv in the cgroup, with at most `memory` bytes and no swap, again after each reboot."""
         settings = {
-            "Delegate": "yes",
-            "MemoryMax": memory,
-            "MemorySwapMax": 0,
-            "TasksMax": "infinity",
+            "Delegate": "yes", "MemoryMax": memory, "MemorySwapMax": 0, "TasksMax": "infinity",
             # One process killed inside is the host's own affair.
-            "OOMPolicy": "continue",
-            "KillMode": "mixed",
-            "RestartForceExitStatus": REBOOT,
-            "SuccessExitStatus": REBOOT,
-            "RestartSec": 0,
-            "StandardOutput": f"append:{log}",
-            "StandardError": f"append:{log}",
+            "OOMPolicy": "continue", "KillMode": "mixed",
+            "RestartForceExitStatus": REBOOT, "SuccessExitStatus": REBOOT, "RestartSec": 0,
+            "StandardOutput": f"append:{log}", "StandardError": f"append:{log}",
         }
-        run(
-            "systemd-run",
-            "--quiet",
-            "--collect",
-            f"--unit={self.unit}",
+        run("systemd-run", "--quiet", "--collect", f"--unit={self.unit}",
             *[f"--property={key}={value}" for key, value in settings.items()],
-            *[f"--setenv={key}={value}" for key, value in environment.items()],
-            "--",
-            *argv,
-        )
+            *[f"--setenv={key}={value}" for key, value in environment.items()], "--", *argv)
 
     def set_memory(self, memory: int) -> None:
         """Change the limit, in bytes, of a host that is running."""
@@ -107,15 +92,9 @@ class LegacyCgroup:
         enter = "".join(f"echo $$ > {mount.path / self.path}/cgroup.procs && " for mount in mounts())
         again = f'while "$@"; [ $? -eq {REBOOT} ]; do :; done'
         with open(log, "ab") as output:
-            loop = subprocess.Popen(
-                ["sh", "-c", enter + again, "sh", *argv],
-                env={**os.environ, **environment},
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+            loop = subprocess.Popen(["sh", "-c", enter + again, "sh", *argv],
+                                    env={**os.environ, **environment}, cwd="/", stdin=subprocess.DEVNULL,
+                                    stdout=output, stderr=output, start_new_session=True)
         while not self.pids() and loop.poll() is None:
             time.sleep(0.01)
 

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Running the machine's own tools."""
-
 from __future__ import annotations
 
 import subprocess

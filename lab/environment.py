@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The shell settings with which plain ansible-playbook finds the lab, the collection and the venv."""
-
 from __future__ import annotations
 
 import shlex

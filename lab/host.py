@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One host: a systemd-nspawn container with a disk, a network namespace and a cgroup of its own."""
-
 from __future__ import annotations
 
 import os
@@ -56,25 +55,13 @@ class Host:
         inside = f"/run/netns/{self.machine}"
         argv = [
             # Without this, /sys/class/net in the host would show the machine's cards.
-            "nsenter",
-            f"--net={inside}",
-            "systemd-nspawn",
-            "--quiet",
-            f"--directory={self.root}",
-            f"--network-namespace-path={inside}",
-            f"--machine={self.machine}",
-            f"--hostname={self.name}",
-            "--register=no",
-            "--keep-unit",
-            "--kill-signal=SIGRTMIN+3",
-            "--console=read-only",
-            f"--capability={CAPABILITIES}",
-            "--system-call-filter=bpf pidfd_getfd",
-            "--resolv-conf=off",
-            "--timezone=off",
-            "--link-journal=no",
-            f"--bind={CACHE / 'shared'}:/var/cache/smemv",
-            f"--bind={STATE / self.lab / 'shared'}:/srv/smemv",
+            "nsenter", f"--net={inside}",
+            "systemd-nspawn", "--quiet", f"--directory={self.root}", f"--network-namespace-path={inside}",
+            f"--machine={self.machine}", f"--hostname={self.name}",
+            "--register=no", "--keep-unit", "--kill-signal=SIGRTMIN+3", "--console=read-only",
+            f"--capability={CAPABILITIES}", "--system-call-filter=bpf pidfd_getfd",
+            "--resolv-conf=off", "--timezone=off", "--link-journal=no",
+            f"--bind={CACHE / 'shared'}:/var/cache/smemv", f"--bind={STATE / self.lab / 'shared'}:/srv/smemv",
             f"--bind={lxcfs.folder(self.lab)}:/var/lib/lxcfs",
             *[f"--bind={node}:/dev/{node.name}" for node in sorted((self.path / "dev").iterdir())],
             INIT,
@@ -187,25 +174,9 @@ class Host:
 
 
 def _enter(pid: int, argv: list[str]) -> list[str]:
-    return [
-        "nsenter",
-        f"--target={pid}",
-        "--mount",
-        "--uts",
-        "--ipc",
-        "--net",
-        "--pid",
-        "--cgroup",
-        "env",
-        "-i",
-        "-C",
-        "/root",
-        "HOME=/root",
-        "LANG=C.UTF-8",
-        f"TERM={os.environ.get('TERM', 'dumb')}",
-        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin",
-        *argv,
-    ]
+    return ["nsenter", f"--target={pid}", "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup",
+            "env", "-i", "-C", "/root", "HOME=/root", "LANG=C.UTF-8", f"TERM={os.environ.get('TERM', 'dumb')}",
+            "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin", *argv]
 
 
 def _name_servers() -> str:

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A whole lab: up, down, and what is remembered of it while it is up."""
-
 from __future__ import annotations
 
 import json

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Limits of the machine's kernel that all hosts share."""
-
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """lxcfs: a /proc/meminfo that says what a host's memory limit leaves it, not what the machine has."""
-
 from __future__ import annotations
 
 import contextlib
@@ -26,14 +25,8 @@ def ensure(lab: str) -> None:
     folder(lab).mkdir(exist_ok=True)
     log = STATE / lab / "lxcfs.log"
     with open(log, "wb") as output:
-        daemon = subprocess.Popen(
-            ["lxcfs", f"--pidfile={STATE / lab / 'lxcfs.pid'}", folder(lab)],
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
+        daemon = subprocess.Popen(["lxcfs", f"--pidfile={STATE / lab / 'lxcfs.pid'}", folder(lab)], cwd="/",
+                                  stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
     while not os.path.ismount(folder(lab)):
         if daemon.poll() is not None:
             raise LabError(f"lxcfs did not start:\n{log.read_text()}")

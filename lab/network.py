@@ -6,7 +6,6 @@
 Lab number K has 198.18.K.0/24 for its hosts and 198.19.K.0/30 for the way to the machine; both are of the block that is
 set aside for tests. The machine masquerades what hosts send elsewhere, so that they reach package mirrors.
 """
-
 from __future__ import annotations
 
 from contextlib import contextmanager
@@ -58,24 +57,13 @@ def ensure_lab(lab: str, number: int) -> None:
     if inside in _namespaces():
         return
     with _new_namespace(inside):
-        run(
-            "ip",
-            "-batch",
-            "-",
-            stdin=f"""
+        run("ip", "-batch", "-", stdin=f"""
             link add {inside} type veth peer name machine netns {inside}
             address add 198.19.{number}.1/30 dev {inside}
             link set {inside} up
             route add 198.18.{number}.0/24 via 198.19.{number}.2
-        """,
-        )
-        run(
-            "ip",
-            "-netns",
-            inside,
-            "-batch",
-            "-",
-            stdin=f"""
+        """)
+        run("ip", "-netns", inside, "-batch", "-", stdin=f"""
             link set lo up
             link add {BRIDGE} type bridge
             address add 198.18.{number}.254/24 dev {BRIDGE}
@@ -83,8 +71,7 @@ def ensure_lab(lab: str, number: int) -> None:
             address add 198.19.{number}.2/30 dev machine
             link set machine up
             route add default via 198.19.{number}.1
-        """,
-        )
+        """)
         run("nsenter", f"--net=/run/netns/{inside}", "sh", "-c", f"echo 1 > {FORWARDING}")
 
 
@@ -94,32 +81,18 @@ def ensure_host(lab: str, number: int, host: str) -> None:
     if inside in _namespaces():
         return
     with _new_namespace(inside):
-        run(
-            "ip",
-            "-netns",
-            namespace(lab),
-            "-batch",
-            "-",
-            stdin=f"""
+        run("ip", "-netns", namespace(lab), "-batch", "-", stdin=f"""
             link add {host} type veth peer name eth0 netns {inside}
             link set {host} master {BRIDGE}
             link set {host} up
-        """,
-        )
-        run(
-            "ip",
-            "-netns",
-            inside,
-            "-batch",
-            "-",
-            stdin=f"""
+        """)
+        run("ip", "-netns", inside, "-batch", "-", stdin=f"""
             link set lo up
             link set eth0 address {hardware_address(number, host)}
             address add {address(number, host)}/24 dev eth0
             link set eth0 up
             route add default via 198.18.{number}.254
-        """,
-        )
+        """)
 
 
 def set_link(lab: str, host: str, state: str) -> None:
@@ -131,23 +104,8 @@ def set_rate(lab: str, host: str, mbit: int) -> None:
     """Limit what the host sends, and what it receives, to so many Mbit/s; 0 takes the limit away."""
     for inside, card in ((namespace(lab), host), (namespace(lab, host), "eth0")):
         if mbit:
-            run(
-                "tc",
-                "-netns",
-                inside,
-                "qdisc",
-                "replace",
-                "dev",
-                card,
-                "root",
-                "tbf",
-                "rate",
-                f"{mbit}mbit",
-                "burst",
-                BURST,
-                "latency",
-                "50ms",
-            )
+            run("tc", "-netns", inside, "qdisc", "replace", "dev", card, "root",
+                "tbf", "rate", f"{mbit}mbit", "burst", BURST, "latency", "50ms")
         else:
             run("tc", "-netns", inside, "qdisc", "delete", "dev", card, "root", check=False)
 

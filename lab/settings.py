@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Where the lab keeps its things, and what it calls them."""
-
 from __future__ import annotations
 
 import os

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Sizes as people write them."""
-
 from __future__ import annotations
 
 import re

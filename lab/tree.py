@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The Debian 13 tree that every lab host stands on: made once, then only read."""
-
 from __future__ import annotations
 
 import hashlib
@@ -17,15 +16,8 @@ HERE = Path(__file__).resolve().parent
 
 # Work that a machine does on its own and that would disturb a measurement, and what a container has no use for.
 MASKED = (
-    "apt-daily.timer",
-    "apt-daily-upgrade.timer",
-    "dpkg-db-backup.timer",
-    "e2scrub_all.timer",
-    "e2scrub_reap.service",
-    "fstrim.timer",
-    "man-db.timer",
-    "systemd-timesyncd.service",
-    "systemd-networkd-wait-online.service",
+    "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "e2scrub_reap.service",
+    "fstrim.timer", "man-db.timer", "systemd-timesyncd.service", "systemd-networkd-wait-online.service",
     "console-getty.service",
     # /tmp in memory would count against the host's memory limit.
     "tmp.mount",
@@ -78,16 +70,8 @@ def _build(tree: Path, sources: str) -> None:
     _copy_apt_network_settings(partial)
     shutil.copy("/etc/resolv.conf", partial / "etc/resolv.conf")
     _in_tree(partial, "apt-get", "update")
-    _in_tree(
-        partial,
-        "env",
-        "DEBIAN_FRONTEND=noninteractive",
-        "apt-get",
-        "install",
-        "--yes",
-        "--no-install-recommends",
-        *_packages(),
-    )
+    _in_tree(partial, "env", "DEBIAN_FRONTEND=noninteractive",
+             "apt-get", "install", "--yes", "--no-install-recommends", *_packages())
     _in_tree(partial, "apt-get", "clean")
     _make_anonymous(partial)
     for unit in MASKED:

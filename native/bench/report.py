@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a benchmark found: measurements, each beside what it is compared with, in build/bench/NAME.json."""
-
 from __future__ import annotations
 
 import json
@@ -29,22 +28,10 @@ class Report:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.write_text(json.dumps(self._rows, indent=2) + "\n", encoding="utf-8")
 
-    def _add(
-        self, metric: str, value: float, unit: str, against: str, against_value: float, goal: str, holds: bool
-    ) -> None:
-        row = {
-            "metric": metric,
-            "value": value,
-            "unit": unit,
-            "against": against,
-            "against_value": against_value,
-            "ratio": value / against_value,
-            "goal": goal,
-            "holds": holds,
-        }
+    def _add(self, metric: str, value: float, unit: str, against: str, against_value: float,
+             goal: str, holds: bool) -> None:
+        row = {"metric": metric, "value": value, "unit": unit, "against": against, "against_value": against_value,
+               "ratio": value / against_value, "goal": goal, "holds": holds}
         self._rows.append(row)
-        print(
-            f"  {metric}: {value:.4g} {unit}, {row['ratio']:.3g} x {against} ({against_value:.4g} {unit});"
-            f" goal {goal} {'holds' if holds else 'MISSED'}",
-            flush=True,
-        )
+        print(f"  {metric}: {value:.4g} {unit}, {row['ratio']:.3g} x {against} ({against_value:.4g} {unit});"
+              f" goal {goal} {'holds' if holds else 'MISSED'}", flush=True)

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Labs to test, each under a name of its own so that runs side by side do not meet."""
-
 from __future__ import annotations
 
 import os

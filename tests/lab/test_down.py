@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Nothing of a lab is left when it is down, whatever happened to it."""
-
 from __future__ import annotations
 
 import os
@@ -53,12 +52,8 @@ def test_after_killed_hosts(no_lab):
 
 def test_after_a_killed_nspawn(no_lab):
     no_lab.run("up", "--hosts", "1")
-    found = subprocess.run(
-        ["pgrep", "-f", f"^systemd-nspawn .*--machine=sv-{no_lab.name}-host-1"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.split()
+    found = subprocess.run(["pgrep", "-f", f"^systemd-nspawn .*--machine=sv-{no_lab.name}-host-1"],
+                           capture_output=True, text=True, check=True).stdout.split()
     assert len(found) == 1
     os.kill(int(found[0]), signal.SIGKILL)
 

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The memory limit of a host is real: what does not fit is killed, in that host alone."""
-
 from __future__ import annotations
 
 MIB = 2**20
@@ -28,7 +27,7 @@ def test_limit_changes_while_the_host_runs(lab):
 def test_meminfo_follows_what_is_used(lab):
     def available(mebibytes):
         """Return the KiB available in host-1 while a process uses so much."""
-        program = f'b = bytearray({mebibytes * MIB}); print(open("/proc/meminfo").read())'
+        program = f"b = bytearray({mebibytes * MIB}); print(open(\"/proc/meminfo\").read())"
         return int(lab.ssh("host-1", f"python3 -c '{program}' | awk '/^MemAvailable/ {{print $2}}'"))
 
     little, much = available(1), available(201)

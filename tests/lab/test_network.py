@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The network of a lab: rates are real, cables can be pulled, and labs do not see each other."""
-
 from __future__ import annotations
 
 import os

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Hosts that reboot, crash, lose power and come back."""
-
 from __future__ import annotations
 
 import time

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A lab that is up: hosts like any others, reached as any others are."""
-
 from __future__ import annotations
 
 import re
@@ -76,22 +75,17 @@ def test_packages_and_sources_can_be_fetched(lab):
 
 
 def test_systemd_in_the_host_limits_its_services(lab):
-    done = lab.try_ssh("host-1", "systemd-run --quiet --wait --property=MemoryMax=32M python3 -c 'bytearray(64 << 20)'")
+    done = lab.try_ssh("host-1", "systemd-run --quiet --wait --property=MemoryMax=32M "
+                                 "python3 -c 'bytearray(64 << 20)'")
     assert done.returncode != 0
-    assert (
-        lab.ssh(
-            "host-1",
-            "systemd-run --quiet --wait --property=MemoryMax=128M python3 -c 'bytearray(64 << 20)' && echo fits",
-        )
-        == "fits"
-    )
+    assert lab.ssh("host-1", "systemd-run --quiet --wait --property=MemoryMax=128M "
+                             "python3 -c 'bytearray(64 << 20)' && echo fits") == "fits"
 
 
 def test_another_checkout_leaves_the_lab_alone(lab, tmp_path):
     shutil.copytree(CHECKOUT / "lab", tmp_path / "lab")
     for command in (["up"], ["down"]):
-        done = subprocess.run(
-            [tmp_path / "lab/lab", *command, "--name", lab.name], capture_output=True, text=True, check=False
-        )
+        done = subprocess.run([tmp_path / "lab/lab", *command, "--name", lab.name],
+                              capture_output=True, text=True, check=False)
         assert done.returncode == 1
         assert f"was made with {CHECKOUT}/lab/lab" in done.stderr

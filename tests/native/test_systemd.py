@@ -49,7 +49,7 @@ class Host(CliLab):
     def wait_until_it_serves(self, before: str) -> None:
         """Until another process than before has said READY."""
         self.command(
-            f'timeout 20 sh -c \'until [ "$(systemctl show {UNIT} -p MainPID --value)" -ne {before} ] '
+            f"timeout 20 sh -c 'until [ \"$(systemctl show {UNIT} -p MainPID --value)\" -ne {before} ] "
             f"&& systemctl is-active --quiet {UNIT}; do :; done'"
         )
 

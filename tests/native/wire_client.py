@@ -132,7 +132,9 @@ class Closed(Exception):
 class Connection:
     """One connection; requests may be sent on and answers read apart from each other."""
 
-    def __init__(self, address, timeout: float = 20, source: str | None = None, tls: ssl.SSLContext | None = None):
+    def __init__(
+        self, address, timeout: float = 20, source: str | None = None, tls: ssl.SSLContext | None = None
+    ):
         if isinstance(address, str):
             self.socket = socket.socket(socket.AF_UNIX)
             self.socket.settimeout(timeout)

@@ -171,7 +171,9 @@ def test_a_vm_that_was_split_otherwise_is_not_sealed(hosts: Hosts) -> None:
         set_target(vm, "test", place.memory, place.limit, memservers, seal=True)
 
 
-def test_no_nonce_is_used_twice(hosts: Hosts, main_host: list[str], start_with_tls: Callable[[], Memserver]) -> None:
+def test_no_nonce_is_used_twice(
+    hosts: Hosts, main_host: list[str], start_with_tls: Callable[[], Memserver]
+) -> None:
     """On a way over several main hosts, with moves that fail in between."""
     memservers = [start_with_tls() for _ in range(4)]
     journey = Journey(hosts, small(), 1, [*main_host, "-trace", "smemv_seal"], memservers, seal=True)

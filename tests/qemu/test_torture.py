@@ -88,7 +88,9 @@ class Torture(Journey):
 @pytest.mark.nightly
 @pytest.mark.timeout(1200, func_only=True)
 @pytest.mark.parametrize("seed", range(*map(int, os.environ.get("SMEMV_TORTURES", "1:3").split(":"))))
-def test_torture(hosts: Hosts, main_host: list[str], start_kept_with_tls: Callable[[], Memserver], seed: int) -> None:
+def test_torture(
+    hosts: Hosts, main_host: list[str], start_kept_with_tls: Callable[[], Memserver], seed: int
+) -> None:
     """Twenty operations by TLS, and a crash in each. More seeds: SMEMV_TORTURES=FIRST:END."""
     torture = Torture(hosts, small(2), seed, main_host, [start_kept_with_tls() for _ in range(5)])
     for number in range(20):

@@ -10,8 +10,7 @@ import subprocess
 def bytes_per_second(port: int, connections: int, seconds: float) -> float:
     with subprocess.Popen(
         ["iperf3", "--server", "--one-off", "--bind", "127.0.0.1", "--port", str(port), "--forceflush"],
-        stdout=subprocess.PIPE,
-        text=True,
+        stdout=subprocess.PIPE, text=True,
     ) as server:
         next(line for line in server.stdout if "listening" in line)
         client = subprocess.run(
