@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from native.bench.hosts import Hosts
-from native.experiments.stage import GIB, Stage, resident
+from native.bench.stage import GIB, Stage, resident
 from tests.native.certificates import Authority
 from tests.qemu import guests
 from tests.qemu.hosts import CREDENTIALS, credentials, encrypt, server_credentials

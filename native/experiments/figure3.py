@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from native.bench.hosts import Hosts
+from native.bench.stage import GIB, Stage
 from native.experiments.limited import Limited, swap
 from native.experiments.memcached.guest import Memcached
-from native.experiments.stage import GIB, Stage
 from native.experiments.throughput import Throughput
 from tests.qemu import guests
 from tests.qemu.split import MIB

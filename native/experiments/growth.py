@@ -12,7 +12,7 @@ from ansible_collections.smemv.kvm.plugins.module_utils import preflight
 from ansible_collections.smemv.kvm.plugins.module_utils.requirements import OVERHEAD_A_PAGE, SEAL_A_PAGE
 
 from native.bench.hosts import Hosts
-from native.experiments.stage import GIB
+from native.bench.stage import GIB
 from tests.make import BUILD, make
 from tests.unit.clusters import make_host, put
 

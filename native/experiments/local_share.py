@@ -6,9 +6,9 @@ from __future__ import annotations
 import contextlib
 
 from native.bench.hosts import Hosts
+from native.bench.stage import GIB, Stage
 from native.experiments.figure3 import OVERHEAD
 from native.experiments.limited import Limited, swap
-from native.experiments.stage import GIB, Stage
 from tests.qemu import guests
 from tests.qemu.split import MIB
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from native.bench.hosts import Hosts
-from native.experiments.stage import GIB, Stage
+from native.bench.stage import GIB, Stage
 from tests.qemu import guests
 from tests.qemu.split import MIB
 

@@ -25,7 +25,7 @@ from pymemcache.exceptions import MemcacheError
 from lab import labs
 from lab.network import BRIDGE
 from native.bench.hosts import Hosts
-from native.experiments.stage import Stage
+from native.bench.stage import Stage
 from tests.qemu import guests
 from tests.qemu.split import MIB
 from tests.qemu.vm import Vm

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import subprocess
@@ -62,8 +63,11 @@ class Stage:
 
     def __exit__(self, *exception: object) -> None:
         # What programs said on their way is of no interest where nothing failed.
-        with contextlib.redirect_stdout(sys.stderr if any(exception) else open(os.devnull, "w", encoding="utf-8")):
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said):
             self._stack.close()
+        if any(exception):
+            print(said.getvalue(), file=sys.stderr)
 
     def start(self, host: int, *, stock: bool, incoming: bool = False, prefix: Sequence[str] = ()) -> Vm:
         """A VM on a host."""
@@ -133,7 +137,7 @@ class Stage:
 
     def check(self, vm: Vm) -> None:
         """Fail if the guest has ever seen a wrong page."""
-        if vm.run_guest(1)["wrong"]:
+        if vm.run_guest(2)["wrong"]:
             raise RuntimeError(f"the guest found wrong pages: {vm.wrong_lines()[:3]}")
 
     def _links(self) -> list[int]:
