@@ -7,6 +7,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include "qemu/bitmap.h"
 #include "qemu/lockable.h"
 #include "qemu/timer.h"
 #include "qemu/userfaultfd.h"
@@ -635,6 +636,18 @@ static SmemvFaultThread *fault_thread_new(SmemvPager *p, Error **errp)
     return t;
 }
 
+/* The resident pages that are @cold, or not, have arrived. Wants the lock. */
+static void note_resident(SmemvPager *p, bool cold)
+{
+    for (uint64_t page = 0; page < p->map->pages; page++) {
+        if (p->map->place[page] == SMEMV_MAIN &&
+            test_bit(page, p->cold) == cold) {
+            p->resident++;
+            smemv_pager_arrived(p, page);
+        }
+    }
+}
+
 /* Empty what is placed elsewhere, and take note of what is resident. */
 static bool take_over_ram(SmemvPager *p, Error **errp)
 {
@@ -663,13 +676,11 @@ static bool take_over_ram(SmemvPager *p, Error **errp)
     }
 
     QEMU_LOCK_GUARD(&p->lock);
+    note_resident(p, true);
+    note_resident(p, false);
+    g_clear_pointer(&p->cold, g_free);
     for (uint64_t page = 0; page < map->pages; page++) {
-        if (map->place[page] == SMEMV_MAIN) {
-            p->resident++;
-            smemv_pager_arrived(p, page);
-        } else if (map->place[page] == SMEMV_ZERO) {
-            p->zero++;
-        }
+        p->zero += map->place[page] == SMEMV_ZERO;
     }
     return true;
 }
@@ -725,6 +736,7 @@ SmemvPager *smemv_pager_new(SmemvSession *session, SmemvPageMap *map,
     qemu_cond_init(&p->work);
     qemu_cond_init(&p->quiet);
     p->arrivals = g_new(uint32_t, map->pages);
+    p->cold = bitmap_new(map->pages);
     p->home = g_new0(uint8_t, map->pages);
     p->home_twin = map->twin ? g_new0(uint8_t, map->pages) : NULL;
     p->changes = g_array_new(false, false, sizeof(uint64_t));
@@ -910,6 +922,7 @@ void smemv_pager_free(SmemvPager *p)
     g_free(p->home);
     g_free(p->home_twin);
     g_free(p->arrivals);
+    g_free(p->cold);
     close(p->stop_fd);
     close(p->uffd);
     qemu_cond_destroy(&p->quiet);

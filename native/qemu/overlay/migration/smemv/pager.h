@@ -78,6 +78,7 @@ typedef struct SmemvPager {
     SmemvStaging staging;
     uint32_t *arrivals;          /* ring: resident pages, oldest first */
     uint64_t arrivals_head, arrivals_tail;
+    unsigned long *cold;         /* until it starts: pages to leave first */
     GArray **drops;              /* of each peer: uint64_t pages to drop */
     size_t n_drops;              /* in all of them */
     /*

@@ -109,6 +109,8 @@ enum {
      * the name of its failure domain
      */
     SMEMV_RECORD_REPLICAS = 7,
+    /* Resident pages that were not seen in use, and may leave first: as a run */
+    SMEMV_RECORD_COLD = 8,
 };
 
 #endif

@@ -8,6 +8,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "qemu/osdep.h"
+#include "qemu/bitmap.h"
 #include "qemu/error-report.h"
 #include "exec/memory.h"
 #include "migration/migration.h"
@@ -199,9 +200,10 @@ static bool get_setup(QEMUFile *f, Error **errp)
     return load.pager;
 }
 
-/* A run of pages: into the map, or (@kept) among the copies it has. */
-static bool get_run(QEMUFile *f, bool kept, Error **errp)
+/* A run of pages: into the map, or among the copies that sub-hosts have. */
+static bool get_run(QEMUFile *f, uint8_t record, Error **errp)
 {
+    bool kept = record == SMEMV_RECORD_KEPT, cold = record == SMEMV_RECORD_COLD;
     uint64_t page = qemu_get_be64(f);
     uint32_t n = qemu_get_be32(f);
     uint8_t place = qemu_get_byte(f);
@@ -211,7 +213,7 @@ static bool get_run(QEMUFile *f, bool kept, Error **errp)
         n > load.map->pages - page ||
         place >= SMEMV_REMOTE + load.session->n_peers ||
         twin >= SMEMV_REMOTE + load.session->n_peers ||
-        (kept && place < SMEMV_REMOTE) ||
+        (kept && place < SMEMV_REMOTE) || (cold && place != SMEMV_MAIN) ||
         (twin && (twin < SMEMV_REMOTE || place < SMEMV_REMOTE ||
                   twin == place))) {
         error_setg(errp, "a run of %u pages from 0x%" PRIx64 " in places %u "
@@ -221,6 +223,11 @@ static bool get_run(QEMUFile *f, bool kept, Error **errp)
     memset((kept ? load.pager->home : load.map->place) + page, place, n);
     if (load.domains) {
         memset((kept ? load.pager->home_twin : load.map->twin) + page, twin, n);
+    }
+    if (cold) {
+        bitmap_set(load.pager->cold, page, n);
+    } else if (!kept) {
+        bitmap_clear(load.pager->cold, page, n);
     }
     return true;
 }
@@ -356,10 +363,9 @@ int smemv_load_state(QEMUFile *f, void *opaque, int version_id)
             ok = get_setup(f, &err);
             break;
         case SMEMV_RECORD_RUN:
-            ok = get_run(f, false, &err);
-            break;
+        case SMEMV_RECORD_COLD:
         case SMEMV_RECORD_KEPT:
-            ok = get_run(f, true, &err);
+            ok = get_run(f, record, &err);
             break;
         case SMEMV_RECORD_SEAL:
             ok = get_key(f, &err);

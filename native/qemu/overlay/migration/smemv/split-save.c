@@ -378,10 +378,21 @@ static void count(uint64_t page, SmemvPair pair)
     smemv_page_map_set(save.map, page, pair);
 }
 
+/* Whether @page stays resident unused: one that is sent again is in use. */
+static bool is_cold(uint64_t page, SmemvPair pair)
+{
+    return pair.place == SMEMV_MAIN && save.heat &&
+           save.map->place[page] != SMEMV_MAIN &&
+           !smemv_heat_used(save.heat, page, 1);
+}
+
 static void note(uint64_t page, SmemvPair pair)
 {
+    uint8_t record = is_cold(page, pair) ? SMEMV_RECORD_COLD :
+                                           SMEMV_RECORD_RUN;
+
     count(page, pair);
-    add_run(page, pair, SMEMV_RECORD_RUN);
+    add_run(page, pair, record);
 }
 
 static void note_place(uint64_t page, uint8_t place)
