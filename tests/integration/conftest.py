@@ -12,7 +12,14 @@ import pytest
 from tests.integration.cluster import GUEST, Cluster, wait_for
 
 SECONDS = 600
-REQUEST = {"vm": "big", "destination_host": "host-2", "sub_hosts": ["host-3", "host-4"], "main_memory": "256MiB"}
+# By the threshold, so that sub-hosts have pages: all that the guest uses could be on the main host.
+REQUEST = {
+    "vm": "big",
+    "destination_host": "host-2",
+    "sub_hosts": ["host-3", "host-4"],
+    "main_memory": "256MiB",
+    "relocate_policy": "threshold",
+}
 
 
 def pytest_collection_modifyitems(items):

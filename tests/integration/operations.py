@@ -23,7 +23,7 @@ class Operation:
     def request(self) -> dict:
         request = {"vm": "big", "destination_host": self.main}
         if self.sub_hosts:
-            request.update(sub_hosts=list(self.sub_hosts), main_memory=f"{self.limit}MiB")
+            request.update(sub_hosts=list(self.sub_hosts), main_memory=f"{self.limit}MiB", relocate_policy="threshold")
         return request
 
     def play(self, cluster: Cluster, *args: str, **variables) -> Play:

@@ -60,7 +60,7 @@ def killed(cluster, host):
 
 def test_large_vm_runs_on_within_its_limit(cluster, large_vm):
     kills = killed(cluster, "host-2")
-    done = cluster.play("migrate_large_vm.yml", **{**REQUEST, "main_memory": "1GiB"})
+    done = cluster.play("migrate_large_vm.yml", **{**REQUEST, "main_memory": "1GiB", "relocate_policy": "hot"})
     assert done.code == 0, done.output
 
     cluster.ssh("host-2", "systemctl show --value --property MainPID smemv-vm-big >/run/smemv-watched")

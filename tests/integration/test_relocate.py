@@ -56,11 +56,12 @@ def test_four_ways(cluster, vm):
 
 def test_only_the_vm_is_named(cluster, vm):
     """Any of the hosts could take all of it, and it is split all the same; what was chosen is not chosen anew."""
-    foretold = cluster.play(PLAYBOOK, "--check", vm="big")
+    request = {"vm": "big", "relocate_policy": REQUEST["relocate_policy"]}
+    foretold = cluster.play(PLAYBOOK, "--check", **request)
     assert (foretold.code, foretold.changed > 0) == (0, True), foretold.output
     assert [host for host, vms in cluster.vms().items() if vms] == ["host-1"]
 
-    done = cluster.play(PLAYBOOK, vm="big")
+    done = cluster.play(PLAYBOOK, **request)
     assert (done.code, done.changed > 0) == (0, True), done.output
     ((main, (machine,)),) = ((host, vms) for host, vms in cluster.vms().items() if vms)
     sub_hosts = [host["name"] for host in machine["memory"]["sub_hosts"]]
@@ -70,9 +71,9 @@ def test_only_the_vm_is_named(cluster, vm):
     assert_works_on(cluster, main)
 
     for mode in (["--check"], []):
-        again = cluster.play(PLAYBOOK, *mode, vm="big")
+        again = cluster.play(PLAYBOOK, *mode, **request)
         assert (again.code, again.changed) == (0, 0), again.output
-    assert cluster.play(PLAYBOOK, vm="big", destination_host=main).changed == 0
+    assert cluster.play(PLAYBOOK, **request, destination_host=main).changed == 0
 
 
 def under_way(cluster, bandwidth="8MiB", **variables):

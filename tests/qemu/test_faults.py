@@ -38,7 +38,7 @@ def test_faults_of_many_threads_are_served(hosts: Hosts) -> None:
     assert run_within(vm, place.limit, seconds=3)["wrong"] == 0
 
 
-@pytest.mark.parametrize("silence", ["gone", "stopped"])
+@pytest.mark.parametrize("silence", ["gone", pytest.param("stopped", marks=pytest.mark.nightly)])
 def test_faults_on_a_lost_sub_host_wait_and_others_do_not(
     hosts: Hosts, start_kept_memserver: Callable[..., Memserver], silence: str
 ) -> None:

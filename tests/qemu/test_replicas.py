@@ -87,7 +87,7 @@ def test_each_page_is_on_two_sub_hosts(hosts: Hosts) -> None:
     assert max(remote) < 0.6 * sum(remote)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.nightly)])
 def test_a_sub_host_is_lost(hosts: Hosts, how: signal.Signals) -> None:
     place = small(2)
     memservers = [hosts.start_memserver(ROOMY) for _ in range(3)]
@@ -109,6 +109,7 @@ def test_a_sub_host_is_lost(hosts: Hosts, how: signal.Signals) -> None:
     assert info["single"] == sum(sub_host["remote"] for sub_host in info["sub-hosts"]) > 0
 
 
+@pytest.mark.nightly
 def test_one_that_was_stopped_is_forgotten_and_can_come_again(hosts: Hosts) -> None:
     place = small()
     memservers = [hosts.start_memserver(ROOMY) for _ in range(3)]
@@ -200,7 +201,7 @@ def test_a_sub_host_is_lost_while_the_vm_is_split(hosts: Hosts) -> None:
     assert source.run_guest(2)["wrong"] == 0
 
 
-@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("number", [0, pytest.param(1, marks=pytest.mark.nightly)])
 def test_a_sub_host_is_lost_while_the_split_vm_moves(hosts: Hosts, number: int) -> None:
     """The one that decides who runs the VM, or another one."""
     place = small(2)
@@ -224,7 +225,7 @@ def test_a_sub_host_is_lost_while_the_split_vm_moves(hosts: Hosts, number: int) 
     check_sum(second, [memserver for memserver in memservers if memserver is not lost])
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.nightly)])
 def test_all_operations_with_two_copies_that_are_sealed(
     hosts: Hosts, main_host: list[str], start_with_tls: Callable[[], Memserver], seed: int
 ) -> None:
