@@ -22,6 +22,7 @@ def ensure(lab: str) -> None:
     """Start the lab's lxcfs unless it is running."""
     if os.path.ismount(folder(lab)):
         return
+    _unmount(lab)
     folder(lab).mkdir(exist_ok=True)
     log = STATE / lab / "lxcfs.log"
     with open(log, "wb") as output:
@@ -37,13 +38,19 @@ def remove(lab: str) -> None:
     """Stop it."""
     pid_file = STATE / lab / "lxcfs.pid"
     pid = int(pid_file.read_text()) if pid_file.exists() else 0
-    if os.path.ismount(folder(lab)):
-        run("umount", folder(lab))
+    _unmount(lab)
     # It would end by itself, were it not that hosts of other labs hold on to the mount they saw when they started.
     with contextlib.suppress(ProcessLookupError):
         while pid and _is_lxcfs(pid):
             os.kill(pid, signal.SIGTERM)
             time.sleep(0.02)
+
+
+def _unmount(lab: str) -> None:
+    """Unmount it, also where its process is dead: ismount() cannot tell then, for nothing answers its stat()."""
+    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()]
+    if str(folder(lab)) in mounts:
+        run("umount", folder(lab))
 
 
 def _is_lxcfs(pid: int) -> bool:

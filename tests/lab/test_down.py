@@ -58,6 +58,16 @@ def test_after_a_killed_nspawn(no_lab):
     os.kill(int(found[0]), signal.SIGKILL)
 
 
+def test_after_a_killed_lxcfs(no_lab):
+    no_lab.run("up", "--hosts", "1")
+    os.kill(int((STATE / no_lab.name / "lxcfs.pid").read_text()), signal.SIGKILL)
+    no_lab.run("kill", "--crash", "host-1")
+    no_lab.run("up")
+    assert "MemTotal:        4194304 kB" in no_lab.ssh("host-1", "cat /proc/meminfo")
+    no_lab.run("kill", "--crash", "host-1")
+    os.kill(int((STATE / no_lab.name / "lxcfs.pid").read_text()), signal.SIGKILL)
+
+
 def test_twice(no_lab):
     no_lab.run("up", "--hosts", "1")
     no_lab.run("down")
