@@ -109,7 +109,7 @@ enum {
      * the name of its failure domain
      */
     SMEMV_RECORD_REPLICAS = 7,
-    /* Resident pages that were not seen in use, and may leave first: as a run */
+    /* Resident pages not seen in use, that may leave first: as a run */
     SMEMV_RECORD_COLD = 8,
 };
 
