@@ -109,6 +109,14 @@ class Cluster(CliLab):
         text = self.ssh(host, f"cat /var/log/smemv/{name}.console.log")
         return [(phase, int(accesses), int(wrong)) for phase, accesses, wrong in LINE.findall(text)]
 
+    def wait_for_guest(self, host: str, name: str, seconds: float = 90) -> None:
+        """Wait until the guest has filled its memory and works."""
+        try:
+            wait_for(lambda: any(phase == "run" for phase, *_ in self.console(host, name)), seconds, "the guest")
+        except AssertionError as error:
+            log = f"tail -n 20 /var/log/smemv/{name}.console.log; journalctl --no-pager -n 20 -u smemv-vm-{name}"
+            raise AssertionError(f"{error}\n{self.ssh(host, log)}") from error
+
     def guest_config(self, host: str, name: str) -> str:
         """The guest's last word on its processors, disks and network cards."""
         text = self.ssh(host, f"cat /var/log/smemv/{name}.console.log")

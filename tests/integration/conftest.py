@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.cluster import GUEST, Cluster, wait_for
+from tests.integration.cluster import GUEST, Cluster
 
 SECONDS = 600
 # By the threshold, so that sub-hosts have pages: all that the guest uses could be on the main host.
@@ -68,7 +68,7 @@ def vm(cluster, configuration):
     try:
         started = cluster.module("host-1", "vm", **configuration)["host-1"]
         assert started["changed"], started
-        wait_for(lambda: any(phase == "run" for phase, *_ in cluster.console("host-1", "big")), what="the guest")
+        cluster.wait_for_guest("host-1", "big")
         yield configuration
     finally:
         clear(cluster)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.cluster import GUEST, wait_for
+from tests.integration.cluster import GUEST
 from tests.integration.conftest import REQUEST, clear
 
 MEMORY = 2 << 30
@@ -45,7 +45,7 @@ def large_vm(cluster, configuration):
         started = cluster.module("host-1", "vm", **{**configuration, **changes})["host-1"]
         assert started["changed"], started
         cluster.run("memory", "host-2", MAIN_HOST_MEMORY)
-        wait_for(lambda: any(phase == "run" for phase, *_ in cluster.console("host-1", "big")), 240, "the filled guest")
+        cluster.wait_for_guest("host-1", "big", 240)
         yield
     finally:
         clear(cluster)

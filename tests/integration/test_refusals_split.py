@@ -19,7 +19,7 @@ def split_vm(cluster, configuration):
     try:
         started = cluster.module("host-1", "vm", **configuration)["host-1"]
         assert started["changed"], started
-        wait_for(lambda: any(phase == "run" for phase, *_ in cluster.console("host-1", "big")), what="the guest")
+        cluster.wait_for_guest("host-1", "big")
         SPLIT.done(cluster)
         yield
         SPLIT.check(cluster)

@@ -149,7 +149,7 @@ def busy_vm(cluster, configuration):
     """VM big, with a guest that dirties some MiB a second."""
     try:
         cluster.module("host-1", "vm", **{**configuration, "append": BUSY})
-        wait_for(lambda: any(phase == "run" for phase, *_ in cluster.console("host-1", "big")), what="the guest")
+        cluster.wait_for_guest("host-1", "big")
         yield
     finally:
         clear(cluster)

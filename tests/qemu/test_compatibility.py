@@ -38,7 +38,7 @@ def migrate_through(binaries: list[Path], start_vm: Callable[..., Vm], guest: Gu
     return vms
 
 
-@pytest.mark.parametrize("vcpus", [1, 2])
+@pytest.mark.parametrize("vcpus", [pytest.param(1, marks=pytest.mark.nightly), 2])
 def test_there_and_back_under_tcg(
     patched: Path, stock: Path, start_vm: Callable[..., Vm], tmp_path: Path, vcpus: int
 ) -> None:

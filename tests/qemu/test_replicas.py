@@ -225,7 +225,7 @@ def test_a_sub_host_is_lost_while_the_split_vm_moves(hosts: Hosts, number: int) 
     check_sum(second, [memserver for memserver in memservers if memserver is not lost])
 
 
-@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("seed", [pytest.param(seed, marks=pytest.mark.nightly) for seed in (1, 2)])
 def test_all_operations_with_two_copies_that_are_sealed(
     hosts: Hosts, main_host: list[str], start_with_tls: Callable[[], Memserver], seed: int
 ) -> None:
