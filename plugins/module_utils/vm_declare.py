@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from ansible_collections.smemv.kvm.plugins.module_utils import host, vm
+from ansible_collections.smemv.kvm.plugins.module_utils import host, vm, vm_limit
 from ansible_collections.smemv.kvm.plugins.module_utils.errors import ConfigError, HostError
+from ansible_collections.smemv.kvm.plugins.module_utils.sizes import parse_pages, parse_size
 
 
 def declare(vms, params, check):
@@ -18,6 +19,7 @@ def declare(vms, params, check):
     :returns: {changed, actions, diff, config}.
     """
     name, state = params["name"], params["state"]
+    limit, bandwidth = _limit(params)
     found = vms.describe(name)
     _refuse_in_transit(name, found)
     before = found["config"] if found else None
@@ -40,11 +42,23 @@ def declare(vms, params, check):
         steps.append(("define", lambda: vms.define(name, after)))
     if not runs and state == "running":
         steps.append(("start", lambda: vms.start(name)))
-    wanted = {"state": state, "config": after}
+    steps += vm_limit.steps(vms, found, name, limit, bandwidth)
+    was, wanted = _state(found, before), {"state": state, "config": after}
     if runs and state == "running":
         # Paused or unresponsive is QEMU's matter; the unit is what this declares.
         wanted["state"] = found["state"]
-    return _carry_out(steps, check, _state(found, before), wanted, after)
+    if limit is not None:
+        was["main_memory"], wanted["main_memory"] = found["memory"]["limit"], limit
+    return _carry_out(steps, check, was, wanted, after)
+
+
+def _limit(params):
+    """Bytes that may be resident of a split VM, or None; and bytes a second at which it is filled."""
+    if params.get("main_memory") is None:
+        return None, 0
+    if params["state"] != "running":
+        raise ConfigError("main_memory is for a VM that runs, and state is {}".format(params["state"]))
+    return parse_pages(params["main_memory"], "main_memory"), parse_size(params.get("bandwidth", "0B"), "bandwidth")
 
 
 def _refuse_in_transit(name, found):

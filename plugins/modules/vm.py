@@ -123,6 +123,17 @@ options:
       - The QEMU binary on the host.
       - A new VM has C(/opt/smemv/qemu/bin/qemu-system-x86_64), which the role P(smemv.kvm.qemu#role) installs.
     type: path
+  main_memory:
+    description:
+      - How much of the guest memory of a VM that is split and runs here may be resident, such as V(1GiB).
+      - Lowered, it has pages go out to the sub-hosts; raised, it has pages come in until there are nearly as many. Both
+        go on after the task, and RV(smemv.kvm.vm_info#module:vms) shows how far they are.
+      - The shares of the sub-hosts stay. M(smemv.kvm.rebalance) changes them.
+    type: str
+  bandwidth:
+    description: How much may come in a second where O(main_memory) is raised; V(0B) sets no limit.
+    type: str
+    default: 0B
   shutdown_timeout:
     description: Seconds that the guest is given to power off before it is stopped; V(0) stops it at once.
     type: int
@@ -132,6 +143,7 @@ notes:
 seealso:
   - module: smemv.kvm.vm_info
   - module: smemv.kvm.split_migrate
+  - module: smemv.kvm.rebalance
 """
 
 EXAMPLES = r"""
@@ -147,6 +159,12 @@ EXAMPLES = r"""
       - type: bridge
         bridge: br0
 
+- name: More of a split VM may be here, and comes in slowly
+  smemv.kvm.vm:
+    name: big
+    main_memory: 48GiB
+    bandwidth: 200MiB
+
 - name: No such VM here any more
   smemv.kvm.vm:
     name: big
@@ -161,7 +179,8 @@ actions:
   elements: str
   sample: [define, start]
 diff:
-  description: The VM on this host before and after, each with C(state) and C(config).
+  description: The VM on this host before and after, each with C(state) and C(config), and C(main_memory) in bytes if
+    O(main_memory) is given.
   returned: always
   type: dict
 config:
@@ -212,6 +231,8 @@ def main():
             "append": {"type": "str"},
             "extra_args": {"type": "list", "elements": "str"},
             "qemu": {"type": "path"},
+            "main_memory": {"type": "str"},
+            "bandwidth": {"type": "str", "default": "0B"},
             "shutdown_timeout": {"type": "int", "default": 30},
         },
         supports_check_mode=True,

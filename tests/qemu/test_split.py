@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,34 @@ def test_limit_can_be_lowered_and_raised(hosts: Hosts) -> None:
     destination.qmp("smemv-set-limit", limit=lowest)
     wait_until(lambda: destination.resident() <= lowest)
     assert run_within(destination, lowest, seconds=5)["wrong"] == 0
+
+
+def test_pages_come_in_at_a_rate_when_the_limit_rises(hosts: Hosts) -> None:
+    place = linux()
+    source = hosts.running_vm(place)
+    destination = hosts.vm(place, incoming=True)
+    lowest, rate = 96 * MIB, 16 * MIB
+    memservers = [hosts.start_memserver(share) for share in shares(place.memory, lowest, 2)]
+    set_target(source, "test", place.memory, lowest, memservers)
+    source.migrate_to(destination)
+    # Nothing faults any more.
+    destination.qmp("stop")
+    before = where(destination)["resident"]
+    began = time.monotonic()
+    destination.qmp("smemv-set-limit", limit=place.limit, max_bandwidth=rate)
+    wait_until(lambda: where(destination)["resident"] >= place.limit // 32 * 31)
+    moved = where(destination)["resident"] - before
+    assert time.monotonic() - began > 0.9 * moved / rate
+    assert destination.resident() <= place.limit
+    check_sum(destination, memservers)
+    # And down again while they come in.
+    destination.qmp("smemv-set-limit", limit=lowest)
+    wait_until(lambda: destination.resident() <= lowest)
+    destination.qmp("smemv-set-limit", limit=place.limit, max_bandwidth=rate)
+    destination.qmp("smemv-set-limit", limit=lowest)
+    destination.qmp("cont")
+    wait_until(lambda: destination.resident() <= lowest)
+    assert run_within(destination, lowest, seconds=3)["wrong"] == 0
 
 
 def test_limit_that_the_reservations_do_not_cover_is_refused(hosts: Hosts) -> None:

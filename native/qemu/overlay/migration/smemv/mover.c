@@ -25,13 +25,22 @@ static bool halted(const SmemvMover *m)
            m->p->session->peers[m->from].failed;
 }
 
+/* Pages that may come in without any having to leave. Wants the lock. */
+static uint64_t room_here(const SmemvPager *p)
+{
+    uint64_t low = smemv_pager_low(p->limit), held = smemv_pager_held(p);
+
+    return low > held ? low - held : 0;
+}
+
 /* Pages that are to leave the peer, or have a twin. Wants the lock. */
 static uint64_t excess(const SmemvMover *m)
 {
     const SmemvPeer *peer = &m->p->session->peers[m->from];
     uint64_t holds = m->pull ? peer->remote : smemv_peer_holds(peer);
 
-    return m->second ? MIN(peer->single, smemv_pager_spare(m->p)) :
+    return m->fill ? MIN(peer->remote, room_here(m->p)) :
+           m->second ? MIN(peer->single, smemv_pager_spare(m->p)) :
            holds > peer->wanted ? holds - peer->wanted : 0;
 }
 
@@ -302,6 +311,8 @@ static void *mover_thread(void *opaque)
         uint64_t page;
         unsigned n = next_run(m, MIN(most, excess(m)), &page);
 
+        /* The search may have given the lock up. */
+        n = m->fill ? MIN(n, excess(m)) : n;
         if (!n) {
             /* The last ones are on their way. */
             qemu_cond_timedwait(&p->quiet, &p->lock, WAIT_MS);

@@ -18,6 +18,7 @@ typedef struct SmemvMover {
     SmemvPager *p;
     unsigned from;               /* the peer */
     bool pull;                   /* into this process, not to other peers */
+    bool fill;                   /* so, as many as there is room for */
     bool second;                 /* second copies, of pages that have none */
     RateLimit *rate;
     const bool *halt;            /* (atomic) the aim has changed */
@@ -30,7 +31,8 @@ typedef struct SmemvMover {
 
 /*
  * Move until the peer has no more pages than it is wanted to hold, or none
- * without a second copy; or an error is met. Any number of movers of different
+ * without a second copy, or there is no room left for more here; or an error
+ * is met. Any number of movers of different
  * peers work side by side.
  */
 void smemv_mover_start(SmemvMover *m);

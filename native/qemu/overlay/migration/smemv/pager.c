@@ -813,7 +813,8 @@ bool smemv_pager_begin_migration(SmemvPager *p, uint64_t limit, Error **errp)
     smemv_evictor_flush(p->evictor);
     while (smemv_pager_held(p) > p->limit || p->n_drops ||
            smemv_evictor_drops_any(p->evictor) ||
-           smemv_readahead_busy(p->readahead) || !QLIST_EMPTY(&p->copies)) {
+           smemv_readahead_busy(p->readahead) ||
+           smemv_rebalance_fills(p->rebalance) || !QLIST_EMPTY(&p->copies)) {
         if (!migration_is_running()) {
             error_setg(errp, "the migration was cancelled");
             return false;
@@ -934,7 +935,8 @@ void smemv_pager_free(SmemvPager *p)
     g_free(p);
 }
 
-bool smemv_pager_set_limit(SmemvPager *p, uint64_t limit, Error **errp)
+bool smemv_pager_set_limit(SmemvPager *p, uint64_t limit, uint64_t bandwidth,
+                           Error **errp)
 {
     uint64_t least = p->session->replicas *
                      smemv_least_shares(p->map->pages, limit);
@@ -965,6 +967,10 @@ bool smemv_pager_set_limit(SmemvPager *p, uint64_t limit, Error **errp)
                    "this limit needs %" PRIu64, shares << SMEMV_PAGE_BITS,
                    least << SMEMV_PAGE_BITS);
         return false;
+    }
+    if (limit > p->limit) {
+        smemv_rebalance_set_bandwidth(p->rebalance, bandwidth);
+        smemv_rebalance_fill(p->rebalance);
     }
     p->limit = limit;
     qemu_cond_broadcast(&p->room);

@@ -161,8 +161,12 @@ void smemv_pager_end_migration(SmemvPager *p, uint64_t limit, bool left);
 void smemv_pager_dissolve(SmemvPager *p);
 void smemv_pager_free(SmemvPager *p);
 
-/* Change the limit, in pages. */
-bool smemv_pager_set_limit(SmemvPager *p, uint64_t limit, Error **errp);
+/*
+ * Change the limit, in pages. Where it rises, pages come in at @bandwidth
+ * bytes a second; 0: as fast as they can.
+ */
+bool smemv_pager_set_limit(SmemvPager *p, uint64_t limit, uint64_t bandwidth,
+                           Error **errp);
 
 /*
  * Pages held here. Wants the lock. Staging is part of it: of a page that was

@@ -250,7 +250,8 @@ void qmp_smemv_clear_target(Error **errp)
     smemv_clear_target();
 }
 
-void qmp_smemv_set_limit(uint64_t limit, Error **errp)
+void qmp_smemv_set_limit(uint64_t limit, bool has_max_bandwidth,
+                         uint64_t max_bandwidth, Error **errp)
 {
     SmemvPager *p = smemv_pager();
 
@@ -263,7 +264,8 @@ void qmp_smemv_set_limit(uint64_t limit, Error **errp)
                    SMEMV_PAGE_SIZE);
         return;
     }
-    smemv_pager_set_limit(p, limit >> SMEMV_PAGE_BITS, errp);
+    smemv_pager_set_limit(p, limit >> SMEMV_PAGE_BITS,
+                          has_max_bandwidth ? max_bandwidth : 0, errp);
 }
 
 static SmemvSubHostInfoList *sub_hosts_info(SmemvSession *s)

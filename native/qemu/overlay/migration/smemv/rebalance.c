@@ -36,6 +36,8 @@ struct SmemvRebalance {
     bool started;                /* the thread runs */
     bool active;                 /* the aim is not reached */
     bool ended;                  /* nothing is left to be balanced */
+    bool fill;                   /* the limit has risen: there is room here */
+    bool filling;                /* pages come in for that */
     bool halt;                   /* (atomic) the aim has changed */
     uint64_t limit;              /* pages, of the aim */
     Error *err;                  /* of the last try */
@@ -44,6 +46,11 @@ struct SmemvRebalance {
 bool smemv_rebalance_active(const SmemvRebalance *r)
 {
     return r->active || r->ended;
+}
+
+bool smemv_rebalance_fills(const SmemvRebalance *r)
+{
+    return r->filling;
 }
 
 const char *smemv_rebalance_error(const SmemvRebalance *r)
@@ -291,6 +298,35 @@ static void dissolved_bh(void *opaque)
     smemv_pager_free(p);
 }
 
+/*
+ * Have pages come in until the limit is reached. Wants the lock, and gives it
+ * up meanwhile.
+ */
+static void fill(SmemvRebalance *r)
+{
+    SmemvPager *p = r->p;
+    unsigned n = p->session->n_peers;
+    g_autofree SmemvMover *movers = g_new0(SmemvMover, n);
+
+    qatomic_set(&r->halt, false);
+    r->fill = false;
+    r->filling = true;
+    qemu_mutex_unlock(&p->lock);
+    for (unsigned i = 0; i < n; i++) {
+        movers[i] = (SmemvMover) {
+            .p = p, .from = i, .pull = true, .fill = true, .rate = &r->rate,
+            .halt = &r->halt,
+        };
+        smemv_mover_start(&movers[i]);
+    }
+    for (unsigned i = 0; i < n; i++) {
+        smemv_mover_join(&movers[i], NULL);
+    }
+    qemu_mutex_lock(&p->lock);
+    r->filling = false;
+    qemu_cond_broadcast(&p->quiet);
+}
+
 static void *rebalance_thread(void *opaque)
 {
     SmemvRebalance *r = opaque;
@@ -301,7 +337,10 @@ static void *rebalance_thread(void *opaque)
         Error *err = NULL;
         bool ok;
 
-        if (!r->active) {
+        if (!r->active && r->fill && p->may_evict && !p->keeps) {
+            fill(r);
+            continue;
+        } else if (!r->active) {
             qemu_cond_wait(&r->changed, &p->lock);
             continue;
         }
@@ -354,10 +393,9 @@ void smemv_rebalance_free(SmemvRebalance *r)
     g_free(r);
 }
 
-/* Wants the lock. */
-static void start(SmemvRebalance *r)
+/* There is something to do. Wants the lock. */
+static void wake(SmemvRebalance *r)
 {
-    r->active = true;
     qatomic_set(&r->halt, true);
     if (!r->started) {
         r->started = true;
@@ -371,7 +409,14 @@ void smemv_rebalance_start(SmemvRebalance *r)
 {
     QEMU_LOCK_GUARD(&r->p->lock);
     r->limit = r->p->limit;
-    start(r);
+    r->active = true;
+    wake(r);
+}
+
+void smemv_rebalance_fill(SmemvRebalance *r)
+{
+    r->fill = true;
+    wake(r);
 }
 
 bool smemv_rebalance_aim(SmemvRebalance *r, uint64_t limit,
@@ -389,7 +434,9 @@ bool smemv_rebalance_aim(SmemvRebalance *r, uint64_t limit,
     }
     smemv_session_aim(p->session, sub_hosts);
     r->limit = limit;
-    start(r);
+    r->fill = limit > p->limit;
+    r->active = true;
+    wake(r);
     return true;
 }
 

@@ -29,6 +29,12 @@ bool smemv_rebalance_aim(SmemvRebalance *r, uint64_t limit,
 /* Work towards the aim that the peers have, if they are not there yet. */
 void smemv_rebalance_start(SmemvRebalance *r);
 
+/*
+ * The limit has risen: have pages come in until it is reached, the lowest
+ * addresses first. Wants the pager's lock.
+ */
+void smemv_rebalance_fill(SmemvRebalance *r);
+
 /* Bytes a second that pages may move at; 0: as fast as they can. */
 void smemv_rebalance_set_bandwidth(SmemvRebalance *r, uint64_t bandwidth);
 
@@ -40,6 +46,7 @@ bool smemv_rebalance_join(SmemvRebalance *r);
 
 /* These want the pager's lock. */
 bool smemv_rebalance_active(const SmemvRebalance *r);
+bool smemv_rebalance_fills(const SmemvRebalance *r);
 uint64_t smemv_rebalance_remaining(const SmemvRebalance *r);  /* pages */
 /* Why it cannot get on, or NULL. */
 const char *smemv_rebalance_error(const SmemvRebalance *r);
