@@ -80,7 +80,8 @@ vms:
       description:
         - Where its pages are by their addresses, in bytes, as QMP's C(query-smemv-map) tells it, for O(regions).
         - In each part C(size), C(resident), C(zero) and, for each sub-host of RV(vms[].memory), C(remote).
-        - C(used) is what the guest was seen to use, while it is split by the policy V(hot).
+        - C(used) is what the guest was seen to use, while it is split by the policy V(hot), and afterwards on the host
+          that it has left.
       returned: where O(regions) is given, the VM runs, and its QEMU can split it
       type: list
       elements: dict

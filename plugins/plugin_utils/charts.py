@@ -17,6 +17,7 @@ _FORMATS = {
     "bytes": lambda value: round_size(int(value)),
     "bytes/s": lambda value: f"{round_size(int(value))}/s",
     "pages/s": lambda value: f"{value:.0f}/s",
+    "us": lambda value: f"{value:.0f} µs",
 }
 
 
@@ -24,7 +25,7 @@ def lines(series, title, unit):
     """A chart of values over seconds.
 
     :param series: {name: [(seconds, value)]}.
-    :param unit: bytes, bytes/s or pages/s.
+    :param unit: bytes, bytes/s, pages/s or us.
     """
     chart = _chart("XY", title, unit)
     chart.x_title = "seconds"
@@ -45,6 +46,23 @@ def bars(rows, title, unit):
     chart.x_labels = names
     for part in dict.fromkeys(part for row in rows.values() for part in row):
         chart.add(part, [rows[name].get(part) for name in names])
+    return _svg(chart)
+
+
+def columns(parts, size, title):
+    """A chart of guest memory by its addresses: a column for each region.
+
+    :param parts: {part: [bytes of it in each region]}.
+    :param size: bytes of guest memory.
+    """
+    chart = _chart("StackedBar", title, "bytes")
+    count = len(next(iter(parts.values())))
+    chart.x_labels = [round_size(size * number // count) for number in range(count)]
+    chart.x_labels_major_every = max(1, count // 8)
+    chart.show_minor_x_labels = False
+    chart.x_title = "address"
+    for name, values in parts.items():
+        chart.add(name, values)
     return _svg(chart)
 
 

@@ -53,6 +53,42 @@ def paging(looks):
     }
 
 
+def latency(looks):
+    """Microseconds within which half, and 99 %, of the pages came that a fault waited for.
+
+    QEMU counts in steps of a factor of two, and the end of the step is given; where it has none, of twice the last.
+
+    :param looks: as for paging().
+    """
+    looks = [look for look in looks if look.get("memory")]
+    points = {"half of them": [], "99 % of them": []}
+    for before, after in zip(looks, looks[1:]):
+        counts = _since(before["memory"].get("fault_latency", []), after["memory"].get("fault_latency", []))
+        if counts:
+            for name, share in (("half of them", 0.5), ("99 % of them", 0.99)):
+                points[name].append((after["time"] - looks[0]["time"], _within(counts, share)))
+    return {name: values for name, values in points.items() if values}
+
+
+def _since(before, after):
+    """[(end of the step, faults)] of those that came since, shortest first; none where there were none."""
+    already = {step.get("below"): step["faults"] for step in before}
+    counts, end = [], 0
+    for step in after:
+        end = step.get("below", 2 * end)
+        counts.append((end, step["faults"] - already.get(step.get("below"), 0)))
+    return [(end, faults) for end, faults in counts if faults]
+
+
+def _within(counts, share):
+    left = share * sum(faults for _end, faults in counts)
+    for end, faults in counts:
+        left -= faults
+        if left <= 0:
+            break
+    return end
+
+
 def placement(main_host, memory):
     """Bytes that were never written, and those by host."""
     there = {"never written": memory["zero"], main_host: memory["resident"]}

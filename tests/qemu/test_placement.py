@@ -41,6 +41,9 @@ def migrate(hosts: Hosts, vm_place: Place, **options: Any) -> tuple[Vm, dict[str
     heat = where(source).get("heat", {})
     source.qmp("migrate-set-parameters", max_bandwidth=0)
     assert source.wait_for_migration(timeout=120)["status"] == "completed"
+    if heat:
+        # It can be asked of for as long as the process is there.
+        assert sum(region["used"] for region in source.qmp("query-smemv-map", regions=16)) == heat["used"]
     return destination, heat
 
 

@@ -10,7 +10,7 @@ import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.smemv.kvm.plugins.filter.relocation_charts import relocation_charts
 from ansible_collections.smemv.kvm.plugins.module_utils.progress import sample
-from ansible_collections.smemv.kvm.plugins.plugin_utils import charts, timelines
+from ansible_collections.smemv.kvm.plugins.plugin_utils import charts, regions, timelines
 from test_progress import MIB, look
 
 SAMPLES = [
@@ -56,6 +56,28 @@ def test_paging_is_counted_from_look_to_look():
         "waited for by the guest": [(2, 5.0)],
         "pages out": [(2, 25.0)],
     }
+
+
+def test_latency_is_that_of_the_faults_since_the_look_before():
+    steps = ([], [(32, 2), (64, 6), (None, 0)], [(32, 2), (64, 6), (None, 3)], [(32, 2), (64, 6), (None, 3)])
+    looks = [
+        {"time": 10 + second, "memory": {"fault_latency": [
+            {"faults": faults, **({} if below is None else {"below": below})} for below, faults in counts
+        ]}}
+        for second, counts in enumerate(steps)
+    ]  # fmt: skip
+    assert timelines.latency(looks) == {"half of them": [(1, 64), (2, 128)], "99 % of them": [(1, 64), (2, 128)]}
+
+
+def test_maps_go_from_the_lowest_addresses_up():
+    before = [{"size": 8, "resident": 8, "zero": 0, "remote": [], "used": 5}]
+    after = [{"size": 8, "resident": 2, "zero": 1, "remote": [5]}, {"size": 8, "resident": 8, "zero": 0, "remote": [0]}]
+    assert regions.heat(after) == {}
+    assert regions.heat(before) == {"seen in use": [5], "not seen in use": [3]}
+    assert regions.placement("host-1", MEMORY, after) == {"host-1": [2, 8], "host-3": [5, 0], "never written": [1, 0]}
+    drawn = relocation_charts({"after": {"host": "host-1", "memory": MEMORY}, "regions": after, "used": before})
+    assert set(drawn) == {"placement", "map", "heat"}
+    assert "seen in use" in drawn["heat"]
 
 
 def test_without_a_second_look_nothing_is_drawn():

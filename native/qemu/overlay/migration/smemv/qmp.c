@@ -424,7 +424,7 @@ SmemvRegionList *qmp_query_smemv_map(uint16_t regions, Error **errp)
         uint64_t first = pages * i / regions;
 
         QAPI_LIST_PREPEND(list, count_region(
-            map, s, saving ? smemv_save_heat() : NULL, first,
+            map, s, p ? NULL : smemv_save_heat(), first,
             pages * (i + 1) / regions - first));
     }
     return list;

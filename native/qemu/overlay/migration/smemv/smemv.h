@@ -57,7 +57,10 @@ bool smemv_is_fenced(void);
 SmemvSession *smemv_save_session(void);
 /* Where the migration under way has put pages, and will; or NULL. */
 SmemvPageMap *smemv_save_map(void);
-/* What the migration under way knows of the pages' heat, or NULL. */
+/*
+ * What the migration under way, or the one by which the VM has left, knows of
+ * the pages' heat; or NULL.
+ */
 SmemvHeat *smemv_save_heat(void);
 
 bool smemv_save_is_active(void *opaque);

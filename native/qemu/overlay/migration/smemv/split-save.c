@@ -280,6 +280,7 @@ static bool begin_whole(Error **errp)
         smemv_seal_wipe_key(&key);
     }
     save.senders = g_new0(SmemvSender *, save.session->n_peers);
+    g_clear_pointer(&save.heat, smemv_heat_free);
     save.heat = save.policy == SMEMV_POLICY_HOT ? smemv_heat_new(save.map) :
                                                   NULL;
     return !save.tls_creds ||
@@ -740,7 +741,9 @@ static void end_whole(bool failed)
         }
     }
     g_clear_pointer(&save.senders, g_free);
-    g_clear_pointer(&save.heat, smemv_heat_free);
+    if (failed) {
+        g_clear_pointer(&save.heat, smemv_heat_free);
+    }
     g_clear_pointer(&save.placement, smemv_placement_free);
 
     if (failed && save.opened && !save.fenced) {
