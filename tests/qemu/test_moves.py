@@ -55,7 +55,7 @@ def check_whole(vm: Vm, place: Place) -> None:
     assert (info["state"], info["resident"], info["sub-hosts"]) == ("whole", place.memory, [])
 
 
-@pytest.mark.parametrize("guest", [small, pytest.param(bare, marks=pytest.mark.kvm)])
+@pytest.mark.parametrize("guest", [small, pytest.param(bare, marks=[pytest.mark.kvm, pytest.mark.nightly])])
 def test_main_host_changes_and_sub_hosts_stay(hosts: Hosts, guest: Callable[[], Place]) -> None:
     place = guest()
     memservers = roomy(hosts, 2)

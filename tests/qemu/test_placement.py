@@ -176,6 +176,7 @@ def test_memory_that_the_guest_has_free_does_not_travel(hosts: Hosts) -> None:
     check_sum(destination, memservers)
 
 
+@pytest.mark.nightly
 def test_split_vm_that_moves_is_not_asked_for_free_memory(hosts: Hosts) -> None:
     parameters = f"smemv.once={ONCE // MIB}M smemv.keep=15 smemv.fill=32M smemv.rate=20000"
     vm_place = Place(guests.linux(parameters), 256 * MIB, 96 * MIB)

@@ -18,7 +18,7 @@ from tests.qemu.vm import Vm
 pytestmark = pytest.mark.qemu
 
 
-@pytest.mark.parametrize("vcpus", [1, 2])
+@pytest.mark.parametrize("vcpus", [pytest.param(1, marks=pytest.mark.nightly), 2])
 def test_linux_guest_runs_on_under_tcg(hosts: Hosts, vcpus: int) -> None:
     place = linux(vcpus)
     source, destination, memservers = hosts.split(place)

@@ -17,6 +17,7 @@ from tests.qemu.split import MIB, run_within, set_target, shares, wait_until, wh
 pytestmark = pytest.mark.qemu
 
 
+@pytest.mark.nightly
 def test_every_operation(hosts: Hosts, main_host: list[str], start_with_tls: Callable[[], Memserver]) -> None:
     place = small()
     memservers = [start_with_tls() for _ in range(3)]
