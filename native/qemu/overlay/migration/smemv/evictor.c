@@ -19,9 +19,6 @@
 #include "trace.h"
 #include "twins.h"
 
-/* Pages moved while the pager's lock is held, about a microsecond each. */
-#define MOVES_PER_LOCK 8
-
 /* How long to wait, in ms, where no page can leave just now. */
 #define STUCK_MS 100
 
@@ -42,6 +39,13 @@ struct SmemvEvictor {
     bool flush;                  /* send drops, however few */
 };
 
+static bool staging_full(const SmemvPager *p)
+{
+    size_t most = smemv_pager_lingering(p->limit, p->keeps);
+
+    return p->staging.head - p->staging.tail >= MIN(most, p->staging.capacity);
+}
+
 /*
  * Move up to SMEMV_BATCH of the oldest pages into staging.
  * Returns how many; the lock is given up now and then.
@@ -54,7 +58,7 @@ static size_t move_out(SmemvPager *p)
         uint64_t page;
         int ret;
 
-        if (smemv_staging_full(&p->staging) || !smemv_pager_oldest(p, &page)) {
+        if (staging_full(p) || !smemv_pager_oldest(p, &page)) {
             break;
         }
         ret = smemv_pager_move(p, smemv_staging_host(&p->staging,
@@ -81,7 +85,7 @@ static size_t move_out(SmemvPager *p)
             smemv_fatal("smemv: cannot move page 0x%" PRIx64 " out: %s",
                         page << SMEMV_PAGE_BITS, strerror(-ret));
         }
-        if (i % MOVES_PER_LOCK == MOVES_PER_LOCK - 1) {
+        if (i % SMEMV_MOVES_PER_LOCK == SMEMV_MOVES_PER_LOCK - 1) {
             qemu_mutex_unlock(&p->lock);
             qemu_mutex_lock(&p->lock);
         }
@@ -313,7 +317,7 @@ static void finish_slot(SmemvEvictor *e, SmemvSlot *slot, SmemvPair pair)
     } else if (pair.place != SMEMV_ZERO && alive.place == SMEMV_ZERO) {
         /* Nobody has it who counts. */
         slot->sending = false;
-        smemv_pager_second_chance(p, slot->page);
+        smemv_pager_bring_back(p, slot->page);
     } else {
         smemv_pager_went_out(p, slot->page, alive);
     }
@@ -392,7 +396,7 @@ static void evict(SmemvEvictor *e)
                        move_out(p) : 0;
 
         /* Pages linger in staging until it is full. */
-        if (!moved || smemv_staging_full(&p->staging) ||
+        if (!moved || staging_full(p) ||
             smemv_pager_held(p) >= p->limit) {
             moved += send_out(e);
         }

@@ -302,7 +302,7 @@ void smemv_pager_copy_in(SmemvPager *p, uint64_t page, const void *data)
     }
 }
 
-void smemv_pager_second_chance(SmemvPager *p, uint64_t page)
+void smemv_pager_bring_back(SmemvPager *p, uint64_t page)
 {
     uint64_t index = smemv_staging_find(&p->staging, page);
     SmemvSlot *slot = smemv_staging_slot(&p->staging, index);
@@ -325,8 +325,6 @@ void smemv_pager_second_chance(SmemvPager *p, uint64_t page)
         }
         smemv_staging_take(&p->staging, index);
     }
-    p->second_chances++;
-    trace_smemv_second_chance(page);
     smemv_pager_arrived(p, page);
 }
 
@@ -491,7 +489,9 @@ static size_t begin_faults(SmemvPager *p, const struct uffd_msg *msgs,
             smemv_readahead_fault(p->readahead, page);
             break;
         case SMEMV_STAGED:
-            smemv_pager_second_chance(p, page);
+            p->second_chances++;
+            trace_smemv_second_chance(page);
+            smemv_pager_bring_back(p, page);
             break;
         default:
             fetches[(*n_fetches)++] = begin_fetch(p, page, now);
@@ -726,7 +726,6 @@ SmemvPager *smemv_pager_new(SmemvSession *session, SmemvPageMap *map,
                             uint64_t limit, Error **errp)
 {
     SmemvPager *p = g_new0(SmemvPager, 1);
-    size_t staging = MIN(MAX(limit / 128, 2 * SMEMV_BATCH), 4096);
 
     p->session = session;
     p->map = map;
@@ -750,7 +749,8 @@ SmemvPager *smemv_pager_new(SmemvSession *session, SmemvPageMap *map,
         error_setg(errp, "cannot open userfaultfd");
         return NULL;
     }
-    if (!smemv_staging_init(&p->staging, p->uffd, staging, errp)) {
+    if (!smemv_staging_init(&p->staging, p->uffd,
+                            smemv_pager_lingering(limit, false), errp)) {
         return NULL;
     }
     for (unsigned i = 0; i < SMEMV_FAULT_THREADS; i++) {
@@ -805,11 +805,31 @@ bool smemv_pager_claim(SmemvPager *p, Error **errp)
     return true;
 }
 
+/* Move back what is in staging. Wants the lock, and gives it up meanwhile. */
+static void empty_staging(SmemvPager *p)
+{
+    SmemvStaging *s = &p->staging;
+
+    for (uint64_t i = s->tail, end = s->head; i < end;
+         i = MAX(i + 1, s->tail)) {
+        SmemvSlot *slot = smemv_staging_slot(s, i);
+
+        if (slot->page != SMEMV_NO_PAGE) {
+            smemv_pager_bring_back(p, slot->page);
+        }
+        if (i % SMEMV_MOVES_PER_LOCK == SMEMV_MOVES_PER_LOCK - 1) {
+            qemu_mutex_unlock(&p->lock);
+            qemu_mutex_lock(&p->lock);
+        }
+    }
+}
+
 bool smemv_pager_begin_migration(SmemvPager *p, uint64_t limit, Error **errp)
 {
     QEMU_LOCK_GUARD(&p->lock);
     p->keeps = true;
     p->limit = MIN(p->limit, limit);
+    empty_staging(p);
     smemv_evictor_flush(p->evictor);
     while (smemv_pager_held(p) > p->limit || p->n_drops ||
            smemv_evictor_drops_any(p->evictor) ||
@@ -858,20 +878,6 @@ void smemv_pager_end_migration(SmemvPager *p, uint64_t limit, bool left)
     g_array_set_size(p->changes, 0);
     qemu_cond_broadcast(&p->room);
     qemu_cond_signal(&p->work);
-}
-
-/* Move back what is in staging. Wants the lock, and no evictor at work. */
-static void empty_staging(SmemvPager *p)
-{
-    SmemvStaging *s = &p->staging;
-
-    for (uint64_t i = s->tail; i < s->head; i++) {
-        SmemvSlot *slot = smemv_staging_slot(s, i);
-
-        if (slot->page != SMEMV_NO_PAGE) {
-            smemv_pager_second_chance(p, slot->page);
-        }
-    }
 }
 
 void smemv_pager_dissolve(SmemvPager *p)

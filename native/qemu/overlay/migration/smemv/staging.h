@@ -38,11 +38,6 @@ bool smemv_staging_init(SmemvStaging *s, int uffd, size_t capacity,
                         Error **errp);
 void smemv_staging_cleanup(SmemvStaging *s);
 
-static inline bool smemv_staging_full(const SmemvStaging *s)
-{
-    return s->head - s->tail == s->capacity;
-}
-
 static inline uint8_t *smemv_staging_host(const SmemvStaging *s, uint64_t index)
 {
     return s->memory + index % s->capacity * SMEMV_PAGE_SIZE;
