@@ -21,7 +21,7 @@ PULSES = 20  # of a second; for half of each the memserver does nothing
 
 def test_each_vm_has_its_share_of_a_slow_memserver(hosts: Hosts) -> None:
     # Nearly every access wants a page that is not there.
-    place = Place(guests.linux("smemv.fill=128M"), 192 * MIB, 64 * MIB)
+    place = Place(guests.linux("smemv.fill=160M"), 256 * MIB, 96 * MIB)
     memserver = hosts.start_memserver(VMS * place.memory)
     sources = [hosts.running_vm(place) for _ in range(VMS)]
     vms = []
