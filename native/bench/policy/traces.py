@@ -48,7 +48,9 @@ def record(command: Sequence[str], text: str, most: int) -> list[int]:
     with tempfile.TemporaryFile("w+") as source:
         source.write(text)
         source.seek(0)
-        with subprocess.Popen([*LACKEY, *command], stdin=source, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as run:
+        with subprocess.Popen(
+            [*LACKEY, *command], stdin=source, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        ) as run:
             for line in run.stderr:
                 access = ACCESS.match(line)
                 page = int(access[1], 16) >> PAGE_BITS if access else last
