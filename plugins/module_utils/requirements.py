@@ -12,7 +12,7 @@ from ansible_collections.smemv.kvm.plugins.module_utils.sizes import MIB, PAGE, 
 MINIMUM = 64 * MIB
 MINIMUM_A_VCPU = 32 * MIB
 # What QEMU itself wants beside the guest's memory, and what for each page of it: where it is, when it came, and where
-# it lies in staging, that of a limit as large as the VM; its tag and version where pages are sealed; and where the second
+# it lies in staging, with a limit as large as the VM; its tag and version where pages are sealed; and where the second
 # copy is of those that have two.
 OVERHEAD = 64 * MIB
 OVERHEAD_A_PAGE = 16

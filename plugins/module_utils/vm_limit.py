@@ -33,8 +33,8 @@ def refuse(machine, limit, info):
     need = placement.copies(memory) * layout.remote_need(memory["total"], limit)
     if shares < need:
         raise HostError(
-            f"its sub-hosts have reserved {round_size(shares)}, and with main_memory {format_size(limit)} they would need"
-            f" {round_size(need)}: the module rebalance changes their shares"
+            f"its sub-hosts have reserved {round_size(shares)}, and with main_memory {format_size(limit)} they would"
+            f" need {round_size(need)}: the module rebalance changes their shares"
         )
     for _host, reason in requirements.of_main_host(None, info, machine, limit):
         raise HostError(f"this host {reason}")
