@@ -8,6 +8,8 @@ A timeline is {name: [(seconds since the first look, value)]}; without a second 
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 
 def sent(samples):
     """Bytes sent to each host since the first look."""
@@ -81,12 +83,9 @@ def _since(before, after):
 
 
 def _within(counts, share):
-    left = share * sum(faults for _end, faults in counts)
-    for end, faults in counts:
-        left -= faults
-        if left <= 0:
-            break
-    return end
+    """The end of the step by which that share of all of them had come."""
+    ends, faults = zip(*counts)
+    return next(end for end, so_far in zip(ends, accumulate(faults)) if so_far >= share * sum(faults))
 
 
 def placement(main_host, memory):
