@@ -62,7 +62,8 @@ def test_hot_pages_stay_on_the_main_host(hosts: Hosts) -> None:
     assert not heat["sampling"]
     assert heat["used"] > 0.9 * HOT_PAGES * PAGE
     assert heat["absent"] > 0
-    assert pages_in(vm, vm_place) < 0.1 * HOT_PAGES
+    # What else the guest uses, and more seldom than that, is some hundred pages; of hot ones half would be missing.
+    assert pages_in(vm, vm_place) < 0.2 * HOT_PAGES
 
 
 @pytest.mark.parametrize(
