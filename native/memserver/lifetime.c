@@ -6,6 +6,7 @@
 #include "lifetime.h"
 
 #include "persist.h"
+#include "spinning.h"
 #include "store.h"
 
 #include <stdlib.h>
@@ -35,6 +36,7 @@ static struct session *allocate(unsigned workers)
         &attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
     pthread_rwlock_init(&session->lock, &attributes);
     pthread_rwlockattr_destroy(&attributes);
+    spinning_init(&session->writer);
     pthread_mutex_init(&session->resize, NULL);
     pthread_mutex_init(&session->work_lock, NULL);
     pthread_cond_init(&session->work_done, NULL);
@@ -91,6 +93,7 @@ void session_free(struct session *session)
     pthread_cond_destroy(&session->work_done);
     pthread_mutex_destroy(&session->work_lock);
     pthread_mutex_destroy(&session->resize);
+    pthread_mutex_destroy(&session->writer);
     pthread_rwlock_destroy(&session->lock);
     if (session->record) {
         record_unmap(session->record);
@@ -125,9 +128,7 @@ struct verdict session_commit(struct session *session)
         session_free_memory(session);
         return verdict;
     }
-    pthread_rwlock_wrlock(&session->lock);
     session->closed = false;
-    pthread_rwlock_unlock(&session->lock);
     return verdict;
 }
 

@@ -22,6 +22,7 @@
 
 #include "memory.h"
 #include "persist.h"
+#include "spinning.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -53,7 +54,7 @@ static int init_with(struct pool *pool, int fd, size_t max_chunks,
     if (!pool->chunks) {
         return -ENOMEM;
     }
-    pthread_mutex_init(&pool->lock, NULL);
+    spinning_init(&pool->lock);
     return 0;
 }
 

@@ -24,6 +24,18 @@
 /* Pages copied under one hold of the lock: some microseconds. */
 #define GET_STEP 16
 
+void session_lock(struct session *session)
+{
+    pthread_mutex_lock(&session->writer);
+    pthread_rwlock_wrlock(&session->lock);
+}
+
+void session_unlock(struct session *session)
+{
+    pthread_rwlock_unlock(&session->lock);
+    pthread_mutex_unlock(&session->writer);
+}
+
 bool session_token_is(const struct session *session,
                       const uint8_t token[SMEMV_WIRE_TOKEN_SIZE])
 {
@@ -78,28 +90,28 @@ struct verdict session_check_writer(const struct attachment *a)
     return verdict;
 }
 
-/* A PUT begins, and its slots are safe from a CLOSE until it ends. */
-static struct verdict begin_work(const struct attachment *a)
-{
-    struct verdict verdict;
-
-    pthread_rwlock_rdlock(&a->session->lock);
-    verdict = check_writer(a);
-    if (verdict.status == SMEMV_WIRE_OK) {
-        pthread_mutex_lock(&a->session->work_lock);
-        a->session->working++;
-        pthread_mutex_unlock(&a->session->work_lock);
-    }
-    pthread_rwlock_unlock(&a->session->lock);
-    return verdict;
-}
-
 static void end_work(struct session *session)
 {
-    pthread_mutex_lock(&session->work_lock);
-    session->working--;
-    pthread_cond_broadcast(&session->work_done);
-    pthread_mutex_unlock(&session->work_lock);
+    if (atomic_fetch_sub(&session->working, 1) == 1 && session->closed) {
+        pthread_mutex_lock(&session->work_lock);
+        pthread_cond_broadcast(&session->work_done);
+        pthread_mutex_unlock(&session->work_lock);
+    }
+}
+
+/*
+ * A PUT begins, and its slots are safe from a CLOSE until it ends. False: the
+ * session was closed. One of the two sees the other, as each writes before it
+ * reads.
+ */
+static bool begin_work(struct session *session)
+{
+    atomic_fetch_add(&session->working, 1);
+    if (session->closed) {
+        end_work(session);
+        return false;
+    }
+    return true;
 }
 
 /*
@@ -176,10 +188,10 @@ struct verdict session_put(const struct attachment *a, uint64_t page,
     struct session *session = a->session;
     uint32_t slots[SMEMV_WIRE_MAX_PAGES];
     uint32_t old[SMEMV_WIRE_MAX_PAGES];
-    struct verdict verdict = begin_work(a);
+    struct verdict verdict;
 
-    if (verdict.status != SMEMV_WIRE_OK) {
-        return verdict;
+    if (!begin_work(session)) {
+        return refuse_closed();
     }
     if (!pool_take(&session->pool, count, slots)) {
         end_work(session);
@@ -187,9 +199,9 @@ struct verdict session_put(const struct attachment *a, uint64_t page,
     }
     verdict = fill_slots(session, page, count, slots, entries, data);
     if (verdict.status == SMEMV_WIRE_OK) {
-        pthread_rwlock_wrlock(&session->lock);
+        session_lock(session);
         verdict = store(a, page, count, slots, old);
-        pthread_rwlock_unlock(&session->lock);
+        session_unlock(session);
     }
     pool_give(&session->pool, count,
               verdict.status == SMEMV_WIRE_OK ? old : slots);
@@ -242,7 +254,7 @@ struct verdict session_drop(const struct attachment *a, uint64_t page,
     struct verdict verdict;
     unsigned dropped = 0;
 
-    pthread_rwlock_wrlock(&session->lock);
+    session_lock(session);
     verdict = check_writer(a);
     if (verdict.status == SMEMV_WIRE_OK) {
         radix_remove(&session->index, page, count, old);
@@ -254,7 +266,7 @@ struct verdict session_drop(const struct attachment *a, uint64_t page,
         /* Under the lock, or a CLOSE could free the pool meanwhile. */
         pool_give(&session->pool, count, old);
     }
-    pthread_rwlock_unlock(&session->lock);
+    session_unlock(session);
     return verdict;
 }
 
@@ -264,7 +276,7 @@ struct verdict session_claim(const struct attachment *a, uint64_t expected)
     struct record *record = session->record;
     struct verdict verdict;
 
-    pthread_rwlock_wrlock(&session->lock);
+    session_lock(session);
     if (session->closed) {
         verdict = refuse_closed();
     } else if (record->epoch == expected + 1 && holds(a)) {
@@ -278,7 +290,7 @@ struct verdict session_claim(const struct attachment *a, uint64_t expected)
         record_claim(record, a->holder);
         verdict = verdict_ok(record->epoch);
     }
-    pthread_rwlock_unlock(&session->lock);
+    session_unlock(session);
     return verdict;
 }
 
@@ -294,7 +306,7 @@ struct verdict session_grow(const struct attachment *a, uint64_t reserve)
         return verdict_refuse(SMEMV_WIRE_NO_SPACE,
                               "the host has no memory for the reservation");
     }
-    pthread_rwlock_wrlock(&session->lock);
+    session_lock(session);
     verdict = check_writer(a);
     if (verdict.status == SMEMV_WIRE_OK &&
         arena_set_limit(&session->index.arena, session_index_limit(reserve))) {
@@ -305,7 +317,7 @@ struct verdict session_grow(const struct attachment *a, uint64_t reserve)
         persist_u64(&session->record->reserve, reserve);
         verdict.value = reserve;
     }
-    pthread_rwlock_unlock(&session->lock);
+    session_unlock(session);
     if (verdict.status != SMEMV_WIRE_OK) {
         pool_release(&session->pool, slots);
     }
@@ -318,7 +330,7 @@ struct verdict session_shrink(const struct attachment *a, uint64_t reserve)
     struct verdict verdict;
     uint64_t before;
 
-    pthread_rwlock_wrlock(&session->lock);
+    session_lock(session);
     before = session->record->reserve;
     verdict = check_writer(a);
     if (verdict.status == SMEMV_WIRE_OK && session->used > reserve) {
@@ -330,7 +342,7 @@ struct verdict session_shrink(const struct attachment *a, uint64_t reserve)
         persist_u64(&session->record->reserve, reserve);
         verdict.value = reserve;
     }
-    pthread_rwlock_unlock(&session->lock);
+    session_unlock(session);
     if (verdict.status == SMEMV_WIRE_OK) {
         pool_release(&session->pool, (uint32_t)(before - reserve));
     }
@@ -343,7 +355,7 @@ struct verdict session_close(struct session *session,
     struct verdict verdict = verdict_ok(0);
 
     pthread_mutex_lock(&session->resize);
-    pthread_rwlock_wrlock(&session->lock);
+    session_lock(session);
     if (session->closed) {
         verdict = refuse_closed();
     } else if (a) {
@@ -352,7 +364,7 @@ struct verdict session_close(struct session *session,
     if (verdict.status == SMEMV_WIRE_OK) {
         session->closed = true;
     }
-    pthread_rwlock_unlock(&session->lock);
+    session_unlock(session);
     if (verdict.status == SMEMV_WIRE_OK) {
         pthread_mutex_lock(&session->work_lock);
         while (session->working) {
