@@ -144,8 +144,8 @@ def cut_link(cluster):
 
 def lost(cluster):
     SPLIT.done(cluster)
-    cluster.ssh("host-3", "systemctl stop smemv-memserver; systemctl clean --what=fdstore smemv-memserver; "
-                          "systemctl start smemv-memserver")  # fmt: skip
+    for command in ("stop --job-mode=replace-irreversibly", "clean --what=fdstore", "start"):
+        cluster.ssh("host-3", f"systemctl {command} smemv-memserver")
     follow(cluster, "recovery.md", "A sub-host is lost, with its memory")
     assert not any(cluster.vms().values())
     assert not any(cluster.sessions().values())

@@ -12,6 +12,7 @@ import pytest
 from tests.lab.cli import CHECKOUT, CliLab
 
 UNIT = "smemv-memserver.service"
+FORCED_STOP = f"systemctl stop --job-mode=replace-irreversibly {UNIT}"
 BINARY = "/usr/local/bin/smemv-memserver"
 TEMPLATE = CHECKOUT / "roles/memserver/templates/smemv-memserver.service.j2"
 VALUES = {
@@ -70,14 +71,14 @@ def stored(host):
     """The host, with pages stored; and nothing is kept afterwards."""
     host.pages("store")
     yield host
-    host.command(f"systemctl stop {UNIT}; systemctl clean --what=fdstore {UNIT}; systemctl start {UNIT}")
+    host.command(f"{FORCED_STOP}; systemctl clean --what=fdstore {UNIT}; systemctl start {UNIT}")
 
 
 @pytest.mark.parametrize(
     "ends",
     {
         "restart": f"systemctl restart {UNIT}",
-        "stop and start": f"systemctl stop {UNIT} && systemctl start {UNIT}",
+        "stop and start": f"{FORCED_STOP} && systemctl start {UNIT}",
         "killed": f"systemctl kill --signal=KILL {UNIT}",
         "crashed": f"systemctl kill --signal=SEGV {UNIT}",
         "a new binary": f"cp {BINARY} {BINARY}.new && mv {BINARY}.new {BINARY} && systemctl restart {UNIT}",
@@ -95,6 +96,20 @@ def test_pages_are_there_again_after(stored, ends):
     assert stored.property("NFileDescriptorStore") == "3"
 
 
+def test_a_stop_is_refused_while_it_holds_pages(stored):
+    before = stored.property("MainPID")
+    refused = stored.try_ssh("host-1", f"systemctl disable {UNIT}; systemctl stop {UNIT}")
+    assert refused.returncode != 0
+    assert "canceled" in refused.stderr
+    stored.wait_until_it_serves(before)
+    stored.pages("check")
+    assert "Drain it first" in stored.command(f"journalctl --unit {UNIT} --lines 20")
+    stored.pages("close")
+    stored.command(f"systemctl stop {UNIT}")
+    assert stored.property("ActiveState") == "inactive"
+    stored.command(f"systemctl enable --now {UNIT}")
+
+
 def test_what_is_closed_is_kept_no_more(stored):
     stored.pages("close")
     assert stored.property("NFileDescriptorStore") == "0"
@@ -103,7 +118,7 @@ def test_what_is_closed_is_kept_no_more(stored):
 
 
 def test_clean_throws_pages_away(stored):
-    stored.command(f"systemctl stop {UNIT}")
+    stored.command(FORCED_STOP)
     assert stored.property("NFileDescriptorStore") == "3"
     stored.command(f"systemctl clean --what=fdstore {UNIT} && systemctl start {UNIT}")
     stored.pages("forgotten")
