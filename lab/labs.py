@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lab import access, limits, lxcfs, network, tree
 from lab.host import Host
-from lab.settings import CACHE, DEFAULT_HOSTS, DEFAULT_LAB, DEFAULT_MEMORY, STATE, LabError
+from lab.settings import CACHE, DEFAULT_HOSTS, DEFAULT_LAB, DEFAULT_MEMORY, DEFAULT_RELEASE, STATE, LabError
 from lab.size import parse_size
 
 LOCK = Path("/run/lock/smemv-lab")
@@ -39,13 +39,13 @@ class Lab:
         return cls(**json.loads(file.read_text(encoding="utf-8")))
 
     @classmethod
-    def new(cls, name: str) -> Lab:
-        """Return a lab that has no hosts yet."""
+    def new(cls, name: str, release: int) -> Lab:
+        """Return a lab that has no hosts yet, which are to have a release of Debian."""
         taken = {lab.number for lab in all_labs()}
         number = next((number for number in range(MOST_LABS) if number not in taken), None)
         if number is None:
             raise LabError(f"{MOST_LABS} labs are up; take one down first")
-        return cls(name, number, str(tree.ensure()), str(access.inventory_path(name)), {}, {})
+        return cls(name, number, str(tree.ensure(release)), str(access.inventory_path(name)), {}, {})
 
     def save(self) -> None:
         """Remember."""
@@ -83,12 +83,24 @@ def made_here() -> list[str]:
     return [lab.name for lab in all_labs() if _is_own(lab)]
 
 
-def up(name: str = DEFAULT_LAB, hosts: int | None = None, memory: int | None = None, rate: int | None = None) -> Lab:
+def up(
+    name: str = DEFAULT_LAB,
+    hosts: int | None = None,
+    memory: int | None = None,
+    rate: int | None = None,
+    release: int | None = None,
+) -> Lab:
     """Make what is missing of the lab, start what is off, and wait until every host is up.
 
-    What is not given stays as it is, or is the default in a new lab. memory is in bytes, rate in Mbit/s.
+    What is not given stays as it is, or is the default in a new lab. memory is in bytes, rate in Mbit/s, release one of
+    Debian.
     """
-    lab = _own(Lab.load(name)) if (STATE / name / "lab.json").exists() else Lab.new(name)
+    if (STATE / name / "lab.json").exists():
+        lab = _own(Lab.load(name))
+        if release not in (None, tree.release_of(Path(lab.tree))):
+            raise LabError(f"the hosts of lab {name} have Debian {tree.release_of(Path(lab.tree))}, not {release}")
+    else:
+        lab = Lab.new(name, release or DEFAULT_RELEASE)
     count = hosts or len(lab.memory) or DEFAULT_HOSTS
     if not len(lab.memory) <= count <= MOST_HOSTS:
         raise LabError(f"lab {name} has {len(lab.memory)} hosts; it can have more, up to {MOST_HOSTS}, not {count}")

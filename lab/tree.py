@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The Debian 13 tree that every lab host stands on: made once, then only read."""
+"""The Debian tree that every host of a lab stands on: made once for each release, then only read."""
 from __future__ import annotations
 
 import hashlib
@@ -10,7 +10,7 @@ from pathlib import Path
 from lab.command import run
 from lab.settings import CACHE, LabError
 
-SUITE = "trixie"
+SUITES = {12: "bookworm", 13: "trixie"}
 ARCHIVE_KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
 HERE = Path(__file__).resolve().parent
 
@@ -24,25 +24,31 @@ MASKED = (
 )
 
 
-def ensure() -> Path:
-    """Return the base tree, made first if what goes into it has changed."""
-    sources = apt_sources()
-    tree = CACHE / "lab" / f"tree-{_hash(sources)}"
+def ensure(release: int) -> Path:
+    """Return the base tree of a release of Debian, made first if what goes into it has changed."""
+    suite = SUITES[release]
+    sources = apt_sources(suite)
+    tree = CACHE / "lab" / f"{suite}-{_hash(sources)}"
     if not tree.exists():
-        _build(tree, sources)
+        _build(tree, suite, sources)
     return tree
 
 
-def apt_sources() -> str:
-    """The sources.list of a host: Debian 13 from the mirror in the machine's own apt sources, with source packages."""
+def release_of(tree: Path) -> int:
+    """Return the release of Debian of a base tree."""
+    return next(release for release, suite in SUITES.items() if tree.name.startswith(f"{suite}-"))
+
+
+def apt_sources(suite: str) -> str:
+    """The sources.list of a host: a release from the mirror in the machine's own apt sources, with source packages."""
     listed = run("apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages")
     repositories = [line.split() for line in listed.splitlines()]
     plain = [uri for uri, release in repositories if re.fullmatch(r"[a-z]+", release) and re.search(r"/debian/?$", uri)]
     if not plain:
         raise LabError("the machine's apt sources name no Debian mirror to make the hosts from")
-    suites = [(plain[0], SUITE), (plain[0], f"{SUITE}-updates")]
-    suites += [(uri, f"{SUITE}-security") for uri, release in repositories if release.endswith("-security")][:1]
-    return "".join(f"{kind} {uri} {suite} main\n" for uri, suite in suites for kind in ("deb", "deb-src"))
+    suites = [(plain[0], suite), (plain[0], f"{suite}-updates")]
+    suites += [(uri, f"{suite}-security") for uri, release in repositories if release.endswith("-security")][:1]
+    return "".join(f"{kind} {uri} {name} main\n" for uri, name in suites for kind in ("deb", "deb-src"))
 
 
 def _hash(sources: str) -> str:
@@ -58,13 +64,13 @@ def _packages() -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def _build(tree: Path, sources: str) -> None:
+def _build(tree: Path, suite: str, sources: str) -> None:
     print(f"lab: making the hosts' base tree {tree} (once)", flush=True)
     partial = tree.with_suffix(".partial")
     if partial.exists():
         shutil.rmtree(partial)
     partial.mkdir(parents=True)
-    run("debootstrap", "--variant=minbase", f"--keyring={ARCHIVE_KEYS}", SUITE, partial, sources.split()[1])
+    run("debootstrap", "--variant=minbase", f"--keyring={ARCHIVE_KEYS}", suite, partial, sources.split()[1])
     shutil.copytree(HERE / "rootfs", partial, dirs_exist_ok=True)
     (partial / "etc/apt/sources.list").write_text(sources, encoding="utf-8")
     _copy_apt_network_settings(partial)

@@ -53,6 +53,11 @@ def cluster():
 @pytest.fixture(scope="session")
 def configuration(cluster):
     """A VM of 512 MiB that checks 200 MiB of pages for ever, without haste."""
+    return big(cluster)
+
+
+def big(cluster):
+    """What module vm is to be told of VM big; its disk is on the storage that the hosts share."""
     (cluster.folder / "shared/big.img").write_bytes(bytes(1 << 20))
     return {
         "name": "big", "memory": "512MiB", "vcpus": 2, "accel": "tcg",
