@@ -43,6 +43,12 @@ def test_fewer_hosts_are_refused(lab):
     assert "has 2 hosts" in done.stderr
 
 
+def test_another_release_is_refused(lab):
+    done = lab.try_run("up", "--release", "12")
+    assert done.returncode == 1
+    assert "have Debian 13" in done.stderr
+
+
 def test_plain_ansible_finds_the_hosts(lab):
     listed = lab.shell("ansible kvm_hosts --list-hosts; ansible memservers -m ping --one-line")
     assert re.findall(r"^ +(host-\d)$", listed, re.M) == ["host-1", "host-2"]
