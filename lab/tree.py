@@ -47,6 +47,8 @@ def apt_sources(suite: str) -> str:
     if not plain:
         raise LabError("the machine's apt sources name no Debian mirror to make the hosts from")
     suites = [(plain[0], suite), (plain[0], f"{suite}-updates")]
+    # A kernel that is new enough, and what QEMU is built with, come from there.
+    suites += [(plain[0], f"{suite}-backports")] if suite == SUITES[12] else []
     suites += [(uri, f"{suite}-security") for uri, release in repositories if release.endswith("-security")][:1]
     return "".join(f"{kind} {uri} {name} main\n" for uri, name in suites for kind in ("deb", "deb-src"))
 

@@ -7,9 +7,12 @@ import os
 import pathlib
 import subprocess
 
+import pytest
+
 HERE = pathlib.Path(__file__).resolve().parent
+SECONDS = int(os.environ.get("SMEMV_FUZZ_SECONDS", "60"))
 
 
+@pytest.mark.timeout(SECONDS + 240, func_only=True)
 def test_nothing_is_found():
-    seconds = os.environ.get("SMEMV_FUZZ_SECONDS", "60")
-    subprocess.run(["make", "-C", str(HERE), "fuzz", f"SECONDS={seconds}"], check=True)
+    subprocess.run(["make", "-C", str(HERE), "fuzz", f"SECONDS={SECONDS}"], check=True)
