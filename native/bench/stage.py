@@ -33,6 +33,8 @@ class Move:
     """What one move took."""
 
     total_time: float  # ms, until nothing is left to be moved
+    source_time: float  # ms, until the source was rid of the VM
+    resident: int  # bytes of the VM on the source when it began; 0 where no memserver takes part
     downtime: float  # ms
     began: float  # time.monotonic()
     ended: float
@@ -119,6 +121,7 @@ class Stage:
         before, links = {name: processor(pid) for name, pid in programs.items()}, self._links()
         for vm in (source, destination):
             vm.set_capabilities("return-path")
+        resident = where(source)["resident"] if self.memservers else 0
         began = time.monotonic()
         state = source.migrate_to(destination, timeout=TIMEOUT, address=self.hosts.hosts[host].address)
         migrated = time.monotonic()
@@ -129,7 +132,8 @@ class Stage:
         spent = {name: processor(pid) - before[name] for name, pid in programs.items()}
         links = [now - then for now, then in zip(self._links(), links)]
         source.stop()
-        return Move(state["total-time"] + rest, state["downtime"], began, ended, spent, links)
+        total = state["total-time"]
+        return Move(total + rest, total, resident, state["downtime"], began, ended, spent, links)
 
     def accesses(self) -> int:
         """What the guest has got done so far, wherever it is."""
