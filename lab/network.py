@@ -34,6 +34,16 @@ table ip smemv_lab {
 }
 """
 
+# What comes in by one card is lost.
+SILENCE = """
+table netdev silence-{card} {{
+    chain ingress {{
+        type filter hook ingress device "{card}" priority filter
+        drop
+    }}
+}}
+"""
+
 
 def address(number: int, host: str) -> str:
     """Return the address of host-N in the lab of that number."""
@@ -96,8 +106,18 @@ def ensure_host(lab: str, number: int, host: str) -> None:
 
 
 def set_link(lab: str, host: str, state: str) -> None:
-    """Plug the host's cable in ("up") or out ("down"), at the bridge's end: the host sees its carrier go."""
-    run("ip", "-netns", namespace(lab), "link", "set", host, state)
+    """Plug the host's cable in ("up") or out ("down"), at the bridge's end: the host sees its carrier go.
+
+    It sees nothing where the cable is broken one way: nothing that a "mute" host sends arrives, nor what is sent
+    to a "deaf" one.
+    """
+    run("ip", "-netns", namespace(lab), "link", "set", host, "down" if state == "down" else "up")
+    for silence, inside, card in (("mute", namespace(lab), host), ("deaf", namespace(lab, host), "eth0")):
+        nft = ("nsenter", f"--net=/run/netns/{inside}", "nft")
+        if state == silence:
+            run(*nft, "--file", "-", stdin=SILENCE.format(card=card))
+        else:
+            run(*nft, "delete", "table", "netdev", f"silence-{card}", check=False)
 
 
 def set_rate(lab: str, host: str, mbit: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from native.bench.hosts import Hosts
+from lab.links import Hosts
 from native.bench.stage import GIB, Move, Stage
 from tests.qemu import guests
 from tests.qemu.vm import Vm

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from native.bench.hosts import Hosts
+from lab.links import Hosts
 from tests.qemu import binaries
 from tests.qemu.guests import Guest
 from tests.qemu.memserver import Memserver

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
+from lab.links import Hosts
 from native.bench import operations
-from native.bench.hosts import Hosts
 from tests.qemu.split import MIB
 
 RATE = 1000  # Mbit/s

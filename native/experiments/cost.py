@@ -6,7 +6,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from native.bench.hosts import Hosts
+from lab.links import Hosts
 from native.bench.stage import GIB, Stage, resident
 from tests.native.certificates import Authority
 from tests.qemu import guests

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from native.bench.hosts import Hosts
+from lab.links import Hosts
 from native.bench.stage import GIB, Stage
 from native.experiments.limited import Limited, swap
 from native.experiments.memcached.guest import Memcached

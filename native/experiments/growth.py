@@ -11,7 +11,7 @@ from pathlib import Path
 from ansible_collections.smemv.kvm.plugins.module_utils import preflight
 from ansible_collections.smemv.kvm.plugins.module_utils.requirements import OVERHEAD_A_PAGE, SEAL_A_PAGE
 
-from native.bench.hosts import Hosts
+from lab.links import Hosts
 from native.bench.stage import GIB
 from tests.make import BUILD, make
 from tests.unit.clusters import make_host, put

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 
-from native.bench.hosts import Hosts
+from lab.links import Hosts
 from native.bench.stage import GIB, Stage
 from native.experiments.figure3 import OVERHEAD
 from native.experiments.limited import Limited, swap

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from native.bench.hosts import Hosts
+from lab.links import Hosts
 from native.bench.stage import GIB, Stage
 from tests.qemu import guests
 from tests.qemu.split import MIB

@@ -227,7 +227,8 @@ def start(
     answer, in seconds.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    command = [*prefix, str(binary), "-nodefaults", "-no-user-config", "-display", "none", "-machine", MACHINE]
+    command = [*prefix, str(binary), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
+    command += ["-machine", MACHINE]
     command += ["-accel", accel, "-m", memory, "-smp", str(vcpus), *guest.options]
     command += ["-serial", f"file:{folder}/console", "-qmp", f"unix:{folder}/qmp.sock,server=on,wait=off"]
     command += [*devices, *(["-incoming", "defer"] if incoming else [])]

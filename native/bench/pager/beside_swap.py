@@ -7,7 +7,7 @@ import statistics
 import sys
 from collections.abc import Callable
 
-from native.bench import hosts
+from lab import links
 from native.bench.report import Report
 from native.bench.stage import Stage
 from native.experiments.local_share import FILLED, MEMORY, on_disk, on_zram, split
@@ -22,7 +22,7 @@ def measure(report: Report, rounds: int) -> None:
     """Add a row for each kind of swap; it is to be no faster."""
     rates: dict[str, list[float]] = {name: [] for name in SYSTEMS}
     guest = guests.linux(f"smemv.fill={FILLED // MIB}M smemv.writes=20 {PATTERN}")
-    with hosts.up(4) as lab:
+    with links.up(4) as lab:
         for number in range(rounds):
             for name, speed in SYSTEMS.items():
                 with Stage(lab, guest, MEMORY) as stage:

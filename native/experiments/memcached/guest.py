@@ -23,8 +23,8 @@ from pymemcache.client.base import Client
 from pymemcache.exceptions import MemcacheError
 
 from lab import labs
+from lab.links import Hosts
 from lab.network import BRIDGE
-from native.bench.hosts import Hosts
 from native.bench.stage import Stage
 from tests.qemu import guests
 from tests.qemu.split import MIB

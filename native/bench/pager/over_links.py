@@ -6,7 +6,7 @@ from __future__ import annotations
 import statistics
 import sys
 
-from native.bench import hosts
+from lab import links
 from native.bench.memserver.iperf import bytes_per_second
 from native.bench.pager.touch import Target
 from native.bench.report import Report
@@ -27,7 +27,7 @@ def measure(report: Report, rounds: int) -> None:
     for rate in RATES:
         turns = []
         for number in range(rounds):
-            with hosts.up(4) as lab:
+            with links.up(4) as lab:
                 turns.append(turn(lab, rate))
             print(f"a link of {rate} Mbit/s, round {number}: {turns[-1]}", file=sys.stderr)
         read, iperf = (statistics.median(turn[i] for turn in turns) for i in range(2))
@@ -35,15 +35,15 @@ def measure(report: Report, rounds: int) -> None:
                         "iperf3", iperf, SEQUENTIAL_GOAL)  # fmt: skip
 
 
-def turn(lab: hosts.Hosts, rate: int) -> tuple[float, float]:
+def turn(lab: links.Hosts, rate: int) -> tuple[float, float]:
     """Bytes a second of the read, and of iperf3 from a sub-host to the main host."""
-    with Stage(lab, guests.linux("smemv.fill=900M smemv.rate=10"), MEMORY) as stage:
+    with Stage(lab, guests.linux("smemv.fill=768M smemv.rate=10"), MEMORY) as stage:
         source = stage.start_running(0, stock=False)
         stage.aim(source, LIMIT, [2, 3])
         vm = stage.start(1, stock=False, incoming=True)
         stage.move(source, vm, 1)
         vm.qmp("stop")
-        vm.qmp("smemv-set-limit", limit=MEMORY)
+        vm.qmp("smemv-set-limit", limit=MEMORY, **{"max-bandwidth": PAGE})
         ram = vm.ram_addresses()
         # The lower quarter has most of what the guest's kernel kept free: pages that were never written.
         quarter = len(ram) // 4

@@ -33,6 +33,11 @@ class Hosts:
         with labs.locked():
             network.set_rate(self.lab, f"host-{number + 1}", rate)
 
+    def set_link(self, number: int, state: str) -> None:
+        """The cable of one host: up, down, mute or deaf, as network.set_link() has it."""
+        with labs.locked():
+            network.set_link(self.lab, f"host-{number + 1}", state)
+
 
 @contextlib.contextmanager
 def up(count: int, rate: int = 0) -> Iterator[Hosts]:
