@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-.PHONY: demo test unit bench experiments lint reference setup clean
+.PHONY: demo test unit faults bench experiments lint reference setup clean
 
 demo: ## split a VM over three hosts of a lab on this machine (as root)
 	@demo/run
@@ -9,6 +9,9 @@ test: ## every test, with its own set-up (as root)
 
 unit: ## the tests that need neither root nor hosts
 	@tools/unit
+
+faults: ## the fault matrix, every cell (as root)
+	@tools/test tests/qemu/fault_matrix -m ""
 
 bench: ## benchmarks into build/bench/; ONLY=NAME for one (as root)
 	@tools/bench $(ONLY)

@@ -108,7 +108,6 @@ class VmHost:
         :param incoming: its next start waits for it to come from another host, until it is adopted.
         """
         paths = self.paths(name)
-        os.makedirs(paths.config_dir, mode=0o755, exist_ok=True)
         if incoming:
             write_file(paths.incoming, INCOMING_WORDS)
         write_file(paths.config, json.dumps(config, indent=2, sort_keys=True) + "\n")
@@ -231,7 +230,18 @@ def query_smemv(client):
 
 
 def write_file(path, text):
-    """Replace a file in one step, so that whoever reads it sees the old or the new one."""
+    """Replace a file in one step, so that whoever reads it sees the old or the new one. Raises HostError.
+
+    Its folder is made where it is missing.
+    """
+    try:
+        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        _replace_file(path, text)
+    except OSError as error:
+        raise HostError("cannot write {}: {}".format(path, error.strerror)) from error
+
+
+def _replace_file(path, text):
     descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path))
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:

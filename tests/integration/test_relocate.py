@@ -136,6 +136,25 @@ def test_a_destination_whose_qemu_dies(cluster, vm):
     assert_works_on(cluster, "host-2")
 
 
+@pytest.mark.nightly
+def test_a_full_disk_at_the_destination(cluster, vm):
+    folder = "/var/lib/smemv/vm"
+    cluster.ssh("host-2", f"mkdir -p {folder} && mount -t tmpfs -o size=4k tmpfs {folder}")
+    cluster.try_ssh("host-2", f"head -c 8k /dev/zero >{folder}/full")
+    try:
+        refused = cluster.play(PLAYBOOK, **REQUEST)
+        assert refused.code != 0
+        assert "No space left on device" in refused.message, refused.output
+        assert [len(vms) for _host, vms in sorted(cluster.vms().items())] == [1, 0, 0, 0, 0, 0]
+        assert not any(cluster.sessions().values())
+        assert_works_on(cluster, "host-1")
+    finally:
+        cluster.ssh("host-2", f"umount {folder}")
+    done = cluster.play(PLAYBOOK, **REQUEST)
+    assert done.code == 0, done.output
+    assert_works_on(cluster, "host-2")
+
+
 def test_a_timeout(cluster, vm):
     process = under_way(cluster, relocate_timeout=5, relocate_progress_interval=1)
     output = assert_never_left(cluster, process, "is still active after 5 s")

@@ -1,61 +1,144 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Operations in a random order while memservers crash and come back: no page is wrong, and the VM runs on."""
+"""Operations in a random order while memservers and their links fail: no page is wrong, and the VM runs on."""
 
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
+from service_manager import ServiceManager
 
+from lab import links
+from tests.native.certificates import Authority
+from tests.qemu import binaries
 from tests.qemu.hosts import Hosts, small
 from tests.qemu.memserver import Memserver
-from tests.qemu.split import MIB, wait_until
+from tests.qemu.split import MIB, wait_until, where
 from tests.qemu.test_moves import Journey, settle
 
 pytestmark = pytest.mark.qemu
 
-# How late in an operation a memserver crashes, and how long it is away, in seconds.
-LATEST, LONGEST = 3.0, 1.0
+# How late in an operation a fault comes, and how long it lasts at the most, in seconds.
+LATEST, LONGEST = 3.0, 6.0
+MEMSERVERS = 5
+ROOM = 512 * MIB
+SLOW = 5  # Mbit/s
+
+
+class Place:
+    """A memserver on a host with a link of its own, whose pages outlive its process; what may befall it."""
+
+    def __init__(self, stack: ExitStack, folder: Path, lab: links.Hosts, number: int, options: list[object]) -> None:
+        folder.mkdir()
+        host = lab.hosts[number]
+        self._lab, self._number = lab, number
+        self._manager = stack.enter_context(ServiceManager(folder))
+        self.memserver = stack.enter_context(
+            Memserver(binaries.memserver(), folder, ROOM, 4770, options, address=host.address, prefix=host.prefix,
+                      manager=self._manager)
+        )  # fmt: skip
+
+    def crash(self, seconds: float) -> None:
+        self.memserver.stop()
+        time.sleep(seconds / 6)
+        self.memserver.start()
+
+    def stall(self, seconds: float) -> None:
+        self.memserver.process.send_signal(signal.SIGSTOP)
+        time.sleep(seconds)
+        self.memserver.process.send_signal(signal.SIGCONT)
+
+    def lose(self, seconds: float) -> None:
+        """Its host loses its power, and is back with nothing."""
+        self.memserver.stop()
+        self._manager.forget()
+        time.sleep(seconds / 6)
+        self.memserver.start()
+
+    def cut(self, seconds: float) -> None:
+        self._link("down", seconds)
+
+    def mute(self, seconds: float) -> None:
+        self._link("mute", seconds)
+
+    def deafen(self, seconds: float) -> None:
+        self._link("deaf", seconds)
+
+    def slow(self, seconds: float) -> None:
+        self._lab.set_rate(self._number, SLOW)
+        time.sleep(seconds)
+        self._lab.set_rate(self._number, 0)
+
+    def _link(self, state: str, seconds: float) -> None:
+        self._lab.set_link(self._number, state)
+        time.sleep(seconds)
+        self._lab.set_link(self._number, "up")
 
 
 class Torture(Journey):
-    """A journey on which memservers crash; an operation may fail then, and leaves all as it was."""
+    """A journey amid faults; an operation may fail then, and leaves all as it was."""
+
+    places: dict[str, Place]  # by the memservers' names
 
     def step(self) -> str:
-        operations = [self.migrate, self.rebalance, self.consolidate_here] if self.used else [self.migrate]
-        operation = self.random.choice(operations)
-        with self.crash():
+        operations = [self.migrate, self.rebalance, self.consolidate_here, self.set_limit]
+        operation = self.random.choice(operations if self.used else [self.migrate])
+        with self.fault() as fault:
             outcome = operation()
+        self.replace_failed()
         settle(self.vm, timeout=120)
         wait_until(self.all_released)
-        return f"{operation.__name__}: {outcome or 'done'}"
+        # A lower limit is kept once pages have left, which takes as long as a slow link does.
+        wait_until(lambda: not self.used or where(self.vm)["resident"] <= self.limit, timeout=120)
+        return f"{operation.__name__} and {fault}: {outcome or 'done'}"
 
     def all_released(self) -> bool:
         """Whether only the sub-hosts that are used have sessions; a memserver that was away is asked again."""
         return not any(memserver.stat()["sessions"] for memserver in self.memservers if memserver not in self.used)
 
     @contextmanager
-    def crash(self) -> Iterator[None]:
-        """Meanwhile one memserver crashes, and is started again."""
-        memserver = self.random.choice(self.memservers)
-        late, away = self.random.uniform(0, LATEST), self.random.uniform(0, LONGEST)
+    def fault(self) -> Iterator[str]:
+        """Meanwhile a memserver or its link fails. For good only if each page has another copy."""
+        candidates = self.used if self.used and self.random.random() < 0.7 else self.memservers
+        place = self.places[self.random.choice(candidates).name]
+        kinds = [place.crash, place.stall, place.cut, place.mute, place.deafen, place.slow]
+        befall = self.random.choice(kinds + ([place.lose] if self.replicas > 1 else []))
+        late, seconds = self.random.uniform(0, LATEST), self.random.uniform(0, LONGEST)
 
         def happen() -> None:
             time.sleep(late)
-            memserver.stop()
-            time.sleep(away)
-            memserver.start()
+            befall(seconds)
 
         thread = threading.Thread(target=happen)
         thread.start()
         try:
-            yield
+            yield f"{befall.__name__} {place.memserver.name}"
         finally:
             thread.join()
+
+    def replace_failed(self) -> None:
+        """Take the sub-hosts out that were lost, as an operator would; they are empty, and can be used again."""
+        failed = [host["name"] for host in where(self.vm).get("sub-hosts", []) if host["failed"]]
+        if not failed:
+            return
+        settle(self.vm, timeout=120)
+        self.used = [memserver for memserver in self.used if memserver.name not in failed]
+        others = [memserver for memserver in self.memservers if memserver not in self.used]
+        others = [memserver for memserver in others if memserver.name not in failed]
+        self.used += others[: max(self.replicas - len(self.used), 0)]
+        self.vm.qmp("smemv-rebalance", **self.layout())
+
+    def set_limit(self) -> None:
+        """Up, and down again to what the shares allow."""
+        self.vm.qmp("smemv-set-limit", limit=self.limit + self.random.randrange(32) * MIB)
+        time.sleep(self.random.uniform(0, LATEST))
+        self.vm.qmp("smemv-set-limit", limit=self.limit)
 
     def migrate(self) -> str:
         """To a new main host, slowly or not, with any sub-hosts or none; now and then it is cut off."""
@@ -65,9 +148,12 @@ class Torture(Journey):
         else:
             self.aim(new_sub_hosts=self.random.random() < 0.7)
         destination = self.migration()
-        self.vm.qmp("migrate-set-parameters", max_bandwidth=self.random.choice([0, 64, 128]) * MIB)
+        cut_off = self.random.random() < 0.2
+        # One that is cut off has not ended by then: the limit is 64 MiB at least, and LATEST 3 s.
+        bandwidth = 16 if cut_off else self.random.choice([0, 64, 128])
+        self.vm.qmp("migrate-set-parameters", max_bandwidth=bandwidth * MIB)
         self.vm.qmp("migrate", uri=destination.listen())
-        if self.random.random() < 0.2:
+        if cut_off:
             time.sleep(self.random.uniform(0, LATEST))
             self.random.choice([lambda: self.vm.qmp("migrate_cancel"), destination.stop])()
         state = self.vm.wait_for_migration(timeout=120)
@@ -85,14 +171,26 @@ class Torture(Journey):
         self.vm.qmp("smemv-rebalance", **self.layout())
 
 
+@pytest.fixture
+def places(authority: Authority, tmp_path: Path, socket_folder: Path) -> Iterator[list[Place]]:
+    """Memservers that speak TLS."""
+    with ExitStack() as stack:
+        lab = stack.enter_context(links.up(MEMSERVERS))
+        names = ",".join(["DNS:sub", *(f"IP:{host.address}" for host in lab.hosts)])
+        peers = tmp_path / "peers"
+        peers.write_text("main-1\nsub\n")
+        options = ["--tls", authority.issue(tmp_path / "sub", "sub", names), "--peers", peers]
+        yield [Place(stack, socket_folder / f"sub-{n}", lab, n, options) for n in range(MEMSERVERS)]
+
+
 @pytest.mark.nightly
-@pytest.mark.timeout(1200, func_only=True)
+@pytest.mark.timeout(1800, func_only=True)
+@pytest.mark.parametrize("replicas", [1, 2])
 @pytest.mark.parametrize("seed", range(*map(int, os.environ.get("SMEMV_TORTURES", "1:3").split(":"))))
-def test_torture(
-    hosts: Hosts, main_host: list[str], start_kept_with_tls: Callable[[], Memserver], seed: int
-) -> None:
-    """Twenty operations by TLS, and a crash in each. More seeds: SMEMV_TORTURES=FIRST:END."""
-    torture = Torture(hosts, small(2), seed, main_host, [start_kept_with_tls() for _ in range(5)])
+def test_torture(hosts: Hosts, main_host: list[str], places: list[Place], seed: int, replicas: int) -> None:
+    """Twenty operations by TLS, and a fault in each. More seeds: SMEMV_TORTURES=FIRST:END."""
+    torture = Torture(hosts, small(2), seed, main_host, [place.memserver for place in places], replicas=replicas)
+    torture.places = {place.memserver.name: place for place in places}
     for number in range(20):
         outcome = torture.step()
         print(f"{number}: {outcome}; {[memserver.name for memserver in torture.used]}, {torture.limit // MIB} MiB")

@@ -26,12 +26,16 @@ class Fault:
         self._how = how
         self._number = NUMBERS[who](scene)
 
-    def strike(self) -> None:
-        """From its beginning to its end, if it has one."""
-        self.begin()
+    def last(self) -> None:
+        """Let it last as long as it does, and end it, if it ends."""
         if self._how not in cells.FINAL:
             time.sleep(LONG if self._how == cells.CUT_LONG else 1 if self._how == cells.CRASHED else SHORT)
             self.end()
+
+    @property
+    def stops_source(self) -> bool:
+        """Whether the source's QEMU can be asked nothing meanwhile."""
+        return self._number == SOURCE and self._how in (cells.STOPPED, *cells.FINAL)
 
     def begin(self) -> None:
         if self._how in LINK_STATES:
@@ -86,8 +90,22 @@ NUMBERS: dict[str, Callable[[Scene], int]] = {
 
 
 def play(scene: Scene, when: str, fault: Fault) -> str:
-    """Play the operation with the fault in it; the outcome."""
+    """Play the operation, with the fault where it belongs; what came of it."""
     scene.prepare()
     if when == cells.BEFORE:
         fault.begin()
-    ...
+        scene.begin(when)
+        fault.last()
+    else:
+        scene.begin(when)
+        scene.reach(when)
+        fault.begin()
+        # The switch-over goes on amid the fault; pages are slow until its end.
+        amid = when == cells.SWITCH_OVER and not fault.stops_source
+        if amid:
+            scene.release(when)
+        fault.last()
+        if not amid:
+            scene.release(when)
+    scene.wait()
+    return scene.outcome()

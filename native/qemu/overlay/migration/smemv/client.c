@@ -4,7 +4,6 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "qemu/osdep.h"
-#include <netinet/tcp.h>
 #include <poll.h>
 #include "qemu/cutils.h"
 #include "qemu/guest-random.h"
@@ -17,26 +16,12 @@
 #include "io/channel-tls.h"
 #include "qapi/qapi-events-smemv.h"
 #include "client.h"
+#include "loss.h"
 #include "page-map.h"
 #include "trace.h"
 
 /* After how long a silence a host counts as lost. */
 #define LOST_MS 10000
-
-/*
- * What makes the kernel report a connection as lost: a host that is down, or
- * cut off, does not end it. All within LOST_MS.
- */
-static const struct {
-    int level, option, value;
-} socket_options[] = {
-    { IPPROTO_TCP, TCP_USER_TIMEOUT, LOST_MS },
-    { IPPROTO_TCP, TCP_SYNCNT, 2 },
-    { IPPROTO_TCP, TCP_KEEPIDLE, 3 /* s */ },
-    { IPPROTO_TCP, TCP_KEEPINTVL, 3 /* s */ },
-    { SOL_SOCKET, SO_KEEPALIVE, 1 },
-    { IPPROTO_TCP, TCP_NODELAY, 1 },
-};
 
 /*
  * Room for the responses to SMEMV_GETS GETs of one page; and behind a part of
@@ -338,17 +323,6 @@ static struct smemv_wire_request request(unsigned opcode)
     return (struct smemv_wire_request) { .opcode = opcode };
 }
 
-static bool set_socket_options(int fd)
-{
-    for (unsigned i = 0; i < ARRAY_SIZE(socket_options); i++) {
-        if (setsockopt(fd, socket_options[i].level, socket_options[i].option,
-                       &socket_options[i].value, sizeof(int))) {
-            return false;
-        }
-    }
-    return true;
-}
-
 /*
  * Have waits on @fd in one direction look up, where pages have two copies; or
  * end, where the connection is impatient.
@@ -407,7 +381,7 @@ static int peer_socket(SmemvConn *c, Error **errp)
     }
     for (ai = all; ai; ai = ai->ai_next) {
         fd = qemu_socket(ai->ai_family, ai->ai_socktype, ai->ai_protocol);
-        failure = fd >= 0 && set_socket_options(fd) ?
+        failure = fd >= 0 && smemv_loss_notice(fd, LOST_MS) ?
                   connect_socket(c, fd, ai) : -errno;
         if (!failure) {
             break;

@@ -14,6 +14,7 @@
 #include "migration/migration.h"
 #include "migration/qemu-file.h"
 #include "migration/smemv.h"
+#include "loss.h"
 #include "smemv.h"
 #include "trace.h"
 
@@ -196,6 +197,7 @@ static bool get_setup(QEMUFile *f, Error **errp)
     if (load.domains) {
         smemv_page_map_use_twins(load.map);
     }
+    smemv_loss_notice_migration(qemu_file_get_ioc(f));
     load.pager = smemv_pager_new(load.session, load.map, load.limit, errp);
     return load.pager;
 }

@@ -22,6 +22,7 @@
 #include "migration/qemu-file.h"
 #include "migration/smemv.h"
 #include "leaving.h"
+#include "loss.h"
 #include "placement.h"
 #include "sender.h"
 #include "smemv.h"
@@ -334,6 +335,7 @@ int smemv_save_setup(QEMUFile *f, void *opaque, Error **errp)
     memset(save.twins, 0, sizeof(save.twins));
     save.counts[SMEMV_ZERO] = save.map->pages;
 
+    smemv_loss_notice_migration(qemu_file_get_ioc(f));
     /* The guest runs on while the memservers are asked, and it is watched. */
     bql_unlock();
     ok = ok && (save.leaving ? smemv_leaving_begin(save.leaving, errp) :
