@@ -43,7 +43,9 @@ class VmHost:
     def names(self):
         """The VMs that this host has files of."""
         folder = self._root + vm.CONFIG_DIR
-        return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+        if not os.path.isdir(folder):
+            return []
+        return sorted(name for name in os.listdir(folder) if os.path.isdir(os.path.join(folder, name)))
 
     def connect(self, name, timeout=10.0):
         """A QmpClient for the VM, not connected yet."""
@@ -238,7 +240,7 @@ def write_file(path, text):
         os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
         _replace_file(path, text)
     except OSError as error:
-        raise HostError("cannot write {}: {}".format(path, error.strerror)) from error
+        raise HostError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _replace_file(path, text):

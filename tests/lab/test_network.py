@@ -32,8 +32,8 @@ def throughput(lab, source, target, mebibytes):
 @pytest.mark.parametrize(("source", "target"), [("host-1", "host-2"), ("host-2", "host-1")])
 def test_rate_is_held_both_ways(lab, source, target):
     lab.run("rate", "host-1", "50")
-    # Headers take 5 %; the first 256 KiB of 10 MiB pass at once. The bucket holds 40 ms of the rate, so that waiting for
-    # a processor of this machine takes nothing away.
+    # Headers take 5 %; the first 256 KiB of 10 MiB pass at once. The bucket holds 40 ms of the rate, so that waiting
+    # for a processor of this machine takes nothing away.
     assert 45 < throughput(lab, source, target, 10) < 52
     lab.run("rate", "host-1", "0")
     assert throughput(lab, source, target, 100) > 400

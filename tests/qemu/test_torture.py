@@ -91,12 +91,23 @@ class Torture(Journey):
         operation = self.random.choice(operations if self.used else [self.migrate])
         with self.fault() as fault:
             outcome = operation()
+        said = f"{operation.__name__} and {fault}: {outcome or 'done'}"
+        try:
+            self.recover()
+        except AssertionError as error:
+            stats = {memserver.name: memserver.stat() for memserver in self.memservers}
+            raise AssertionError(f"{said}: {where(self.vm)}, {stats}") from error
+        return said
+
+    def recover(self) -> None:
+        """All is soon as if no fault had been."""
+        wait_until(lambda: all(host["connected"] or host["failed"] for host in where(self.vm)["sub-hosts"]))
         self.replace_failed()
         settle(self.vm, timeout=120)
         wait_until(self.all_released)
+        wait_until(lambda: self.replicas == 1 or not where(self.vm).get("single"), timeout=120)
         # A lower limit is kept once pages have left, which takes as long as a slow link does.
         wait_until(lambda: not self.used or where(self.vm)["resident"] <= self.limit, timeout=120)
-        return f"{operation.__name__} and {fault}: {outcome or 'done'}"
 
     def all_released(self) -> bool:
         """Whether only the sub-hosts that are used have sessions; a memserver that was away is asked again."""
@@ -124,7 +135,7 @@ class Torture(Journey):
 
     def replace_failed(self) -> None:
         """Take the sub-hosts out that were lost, as an operator would; they are empty, and can be used again."""
-        failed = [host["name"] for host in where(self.vm).get("sub-hosts", []) if host["failed"]]
+        failed = [host["name"] for host in where(self.vm)["sub-hosts"] if host["failed"]]
         if not failed:
             return
         settle(self.vm, timeout=120)

@@ -43,8 +43,9 @@ FINAL = (KILLED, POWER)
 COMPLETES = "completes"
 STAYS = "runs on at the source"
 EITHER = f"{COMPLETES}, or {STAYS}"
+KEEPS = "keeps the sub-hosts that it had"
 ENDS = "ends with its host"
-OUTCOMES = (COMPLETES, STAYS, EITHER, ENDS)
+OUTCOMES = (COMPLETES, STAYS, EITHER, KEEPS, ENDS)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 
@@ -100,12 +101,14 @@ def play(scene: Scene, when: str, fault: Fault) -> str:
         scene.begin(when)
         scene.reach(when)
         fault.begin()
-        # The switch-over goes on amid the fault; pages are slow until its end.
-        amid = when == cells.SWITCH_OVER and not fault.stops_source
-        if amid:
+        # The switch-over goes on amid the fault, and QEMU answers nothing meanwhile; pages are slow until its end.
+        ending = threading.Thread(target=fault.last)
+        ending.start()
+        if when == cells.SWITCH_OVER and not fault.stops_source:
             scene.release(when)
-        fault.last()
-        if not amid:
+            ending.join()
+        else:
+            ending.join()
             scene.release(when)
     scene.wait()
     return scene.outcome()

@@ -195,11 +195,12 @@ class Scene:
 
     def _call_off(self) -> None:
         """As an operator does, or the playbook's timeout."""
-        if self.moves:
+        if self.moves and self._status() not in FINISHED:
             self.source.qmp("migrate_cancel")
         else:
-            self.source.qmp("smemv-rebalance", **self.layout(self.before))
             self.called_off = True
+            vm = self.destination if self.moves else self.source
+            vm.qmp("smemv-rebalance", **self.layout(self.before))
 
     # -- what came of it ----------------------------------------------------------------------------------------------
 
@@ -213,9 +214,11 @@ class Scene:
         vm = running[0]
         wrong = vm.run_guest(1)["wrong"]
         assert wrong == 0 and not vm.wrong_lines()
-        completed = vm is self.destination or not self.moves and not self.called_off
-        self.check_layout(vm, self.after if completed else self.before)
-        return cells.COMPLETES if completed else cells.STAYS
+        moved = vm is self.destination or not self.moves
+        self.check_layout(vm, self.after if moved and not self.called_off else self.before)
+        if moved and self.called_off:
+            return cells.KEEPS
+        return cells.COMPLETES if moved else cells.STAYS
 
     def check_layout(self, vm: Vm, sub_hosts: Sequence[int]) -> None:
         """Each memserver has reserved what the layout needs, and no other session; one without power has none."""

@@ -87,6 +87,36 @@ static bool aims_at_whole(SmemvRebalance *r)
     return true;
 }
 
+/* Close the session at a peer that is left and empty. */
+static bool close_peer(SmemvRebalance *r, SmemvPeer *peer, Error **errp)
+{
+    /* Where nothing is known to be reserved, nothing may be. */
+    if (smemv_peer_close(r->p->session, peer, peer->share ? errp : NULL) &&
+        peer->share) {
+        return false;
+    }
+    QEMU_LOCK_GUARD(&r->p->lock);
+    peer->gone = true;
+    peer->share = 0;
+    return true;
+}
+
+/* A memserver that was just left, and is wanted again, is left first. */
+static bool close_older(SmemvRebalance *r, const SmemvPeer *peer, Error **errp)
+{
+    SmemvSession *s = r->p->session;
+
+    for (unsigned i = 0; i < s->n_peers; i++) {
+        SmemvPeer *older = &s->peers[i];
+
+        if (older->closing && !older->gone && older->port == peer->port &&
+            !strcmp(older->host, peer->host) && !close_peer(r, older, errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Reserve what the peer is wanted to hold: a new session, or more. */
 static bool reserve(SmemvRebalance *r, SmemvPeer *peer, Error **errp)
 {
@@ -97,6 +127,9 @@ static bool reserve(SmemvRebalance *r, SmemvPeer *peer, Error **errp)
     if (!peer->share) {
         g_autoptr(Error) err = NULL;
 
+        if (!close_older(r, peer, errp)) {
+            return false;
+        }
         ret = smemv_peer_open(s, peer, pages, &err);
         if (ret && ret != SMEMV_WIRE_EXISTS) {
             error_propagate(errp, g_steal_pointer(&err));
@@ -248,13 +281,8 @@ static bool close_left(SmemvRebalance *r, Error **errp)
         if (!give_up(r, i)) {
             return true;         /* another round, or another aim */
         }
-        if (smemv_peer_close(p->session, peer, peer->share ? errp : NULL) &&
-            peer->share) {
+        if (!close_peer(r, peer, errp)) {
             return false;
-        }
-        WITH_QEMU_LOCK_GUARD(&p->lock) {
-            peer->gone = true;
-            peer->share = 0;
         }
     }
     return true;

@@ -258,6 +258,21 @@ int smemv_peer_open(SmemvSession *s, SmemvPeer *peer, uint64_t pages,
     return ret;
 }
 
+/*
+ * Attach to change the session. One whose memserver was away when this process
+ * took the VM over is claimed now.
+ */
+static int attach_as_holder(SmemvConn *c, Error **errp)
+{
+    bool unclaimed;
+
+    WITH_QEMU_LOCK_GUARD(&c->peer->lock) {
+        unclaimed = c->peer->claiming;
+    }
+    return unclaimed ? smemv_conn_claim(c, false, errp) :
+                       smemv_conn_attach(c, errp);
+}
+
 int smemv_peer_reserve(SmemvSession *s, SmemvPeer *peer, uint64_t pages,
                        Error **errp)
 {
@@ -265,7 +280,7 @@ int smemv_peer_reserve(SmemvSession *s, SmemvPeer *peer, uint64_t pages,
     int ret;
 
     smemv_conn_init(&c, s, peer);
-    ret = smemv_conn_attach(&c, errp);
+    ret = attach_as_holder(&c, errp);
     if (!ret) {
         ret = smemv_conn_reserve(&c, pages, errp);
     }
@@ -298,7 +313,7 @@ int smemv_peer_close(SmemvSession *s, SmemvPeer *peer, Error **errp)
     int ret;
 
     smemv_conn_init(&c, s, peer);
-    ret = smemv_conn_attach(&c, &err);
+    ret = attach_as_holder(&c, &err);
     if (!ret) {
         ret = smemv_conn_close_session(&c, &err);
     }
