@@ -8,10 +8,11 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from ansible_collections.smemv.kvm.plugins.module_utils.errors import QmpCommandError
 from service_manager import ServiceManager
 
 from lab import links
@@ -134,22 +135,22 @@ class Torture(Journey):
             thread.join()
 
     def replace_failed(self) -> None:
-        """Take the sub-hosts out that were lost, as an operator would; they are empty, and can be used again."""
-        failed = [host["name"] for host in where(self.vm)["sub-hosts"] if host["failed"]]
-        if not failed:
+        """Use others instead of the sub-hosts that were lost, as an operator would."""
+        known = {host["name"]: host["failed"] for host in where(self.vm)["sub-hosts"]}
+        lost = [memserver for memserver in self.used if known.get(memserver.name, True)]
+        if not lost:
             return
-        settle(self.vm, timeout=120)
-        self.used = [memserver for memserver in self.used if memserver.name not in failed]
-        others = [memserver for memserver in self.memservers if memserver not in self.used]
-        others = [memserver for memserver in others if memserver.name not in failed]
+        self.used = [memserver for memserver in self.used if memserver not in lost]
+        others = [memserver for memserver in self.memservers if memserver not in (*self.used, *lost)]
         self.used += others[: max(self.replicas - len(self.used), 0)]
         self.vm.qmp("smemv-rebalance", **self.layout())
 
     def set_limit(self) -> None:
-        """Up, and down again to what the shares allow."""
+        """Up, and down again to what the shares allow, if no sub-host was lost meanwhile."""
         self.vm.qmp("smemv-set-limit", limit=self.limit + self.random.randrange(32) * MIB)
         time.sleep(self.random.uniform(0, LATEST))
-        self.vm.qmp("smemv-set-limit", limit=self.limit)
+        with suppress(QmpCommandError):
+            self.vm.qmp("smemv-set-limit", limit=self.limit)
 
     def migrate(self) -> str:
         """To a new main host, slowly or not, with any sub-hosts or none; now and then it is cut off."""

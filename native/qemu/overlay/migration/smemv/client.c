@@ -275,7 +275,14 @@ static int conn_receive(SmemvConn *c, struct smemv_wire_response *r,
 {
     int ret = conn_receive_header(c, r, BUFFER_SIZE, errp);
 
-    return ret ? ret : conn_receive_payload(c, r, payload, errp);
+    if (!ret) {
+        ret = conn_receive_payload(c, r, payload, errp);
+    }
+    if (!ret && qatomic_read(&c->peer->lost)) {
+        /* Another connection may have failed since this one was made. */
+        set_lost(c->peer, false);
+    }
+    return ret;
 }
 
 static int conn_send_request(SmemvConn *c, struct smemv_wire_request q,
@@ -531,7 +538,6 @@ int smemv_conn_await_attach(SmemvConn *c, Error **errp)
                                     sizeof(uint64_t), errp);
 
     if (!ret) {
-        set_lost(c->peer, false);
         trace_smemv_conn_attached(c->peer->name, c->epoch);
     }
     return ret;

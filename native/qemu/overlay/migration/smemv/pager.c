@@ -814,7 +814,7 @@ static void empty_staging(SmemvPager *p)
          i = MAX(i + 1, s->tail)) {
         SmemvSlot *slot = smemv_staging_slot(s, i);
 
-        if (slot->page != SMEMV_NO_PAGE) {
+        if (slot->page != SMEMV_NO_PAGE && !slot->touched) {
             smemv_pager_bring_back(p, slot->page);
         }
         if (i % SMEMV_MOVES_PER_LOCK == SMEMV_MOVES_PER_LOCK - 1) {
