@@ -236,6 +236,8 @@ class Journey:
         self.vm = hosts.running_vm(place, devices)
         self.used: list[Memserver] = []
         self.limit = place.memory
+        # What each sub-host reserves beyond what is needed: pages that have come back are kept there.
+        self.spare = 0
 
     def move(self) -> None:
         """To a new main host, with other sub-hosts or the same ones."""
@@ -264,7 +266,7 @@ class Journey:
 
     def fail(self) -> None:
         """A move that is cancelled, at any time."""
-        used, limit = self.used, self.limit
+        before = self.used, self.limit, self.spare
         self.aim(new_sub_hosts=True)
         destination = self.migration()
         self.vm.qmp("migrate-set-parameters", max_bandwidth=32 * MIB)
@@ -274,17 +276,18 @@ class Journey:
             self.vm.stop()
             self.vm = destination
         else:
-            self.used, self.limit = used, limit
+            self.used, self.limit, self.spare = before
             destination.stop()
 
     def aim(self, new_sub_hosts: bool) -> None:
         self.limit = self.random.randrange(64, self.place.memory // MIB // 2) * MIB
+        self.spare = self.random.choice([0, 4, 64]) * MIB
         if new_sub_hosts or not self.used:
             self.used = self.random.sample(self.memservers, self.random.randint(self.replicas, 4))
 
     def layout(self) -> dict[str, object]:
         used = sub_hosts(self.place, self.limit, self.used) if self.used else []
-        used = [{**sub_host, "share": self.replicas * sub_host["share"]} for sub_host in used]
+        used = [{**sub_host, "share": self.replicas * sub_host["share"] + self.spare} for sub_host in used]
         return {"main_limit": self.limit, "sub_hosts": used}
 
     def migration(self) -> Vm:

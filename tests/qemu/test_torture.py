@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.smemv.kvm.plugins.module_utils.errors import QmpCommandError
@@ -21,7 +22,7 @@ from tests.qemu import binaries
 from tests.qemu.hosts import Hosts, small
 from tests.qemu.memserver import Memserver
 from tests.qemu.split import MIB, wait_until, where
-from tests.qemu.test_moves import Journey, settle
+from tests.qemu.test_moves import Journey
 
 pytestmark = pytest.mark.qemu
 
@@ -90,29 +91,28 @@ class Torture(Journey):
     def step(self) -> str:
         operations = [self.migrate, self.rebalance, self.consolidate_here, self.set_limit]
         operation = self.random.choice(operations if self.used else [self.migrate])
+        print(operation.__name__, flush=True)
         with self.fault() as fault:
             outcome = operation()
         said = f"{operation.__name__} and {fault}: {outcome or 'done'}"
         try:
-            self.recover()
+            wait_until(self.has_recovered, timeout=180)
         except AssertionError as error:
             stats = {memserver.name: memserver.stat() for memserver in self.memservers}
             raise AssertionError(f"{said}: {where(self.vm)}, {stats}") from error
         return said
 
-    def recover(self) -> None:
-        """All is soon as if no fault had been."""
-        wait_until(lambda: all(host["connected"] or host["failed"] for host in where(self.vm)["sub-hosts"]))
-        self.replace_failed()
-        settle(self.vm, timeout=120)
-        wait_until(self.all_released)
-        wait_until(lambda: self.replicas == 1 or not where(self.vm).get("single"), timeout=120)
-        # A lower limit is kept once pages have left, which takes as long as a slow link does.
-        wait_until(lambda: not self.used or where(self.vm)["resident"] <= self.limit, timeout=120)
-
-    def all_released(self) -> bool:
-        """Whether only the sub-hosts that are used have sessions; a memserver that was away is asked again."""
-        return not any(memserver.stat()["sessions"] for memserver in self.memservers if memserver not in self.used)
+    def has_recovered(self) -> bool:
+        """Whether all is as if no fault had been; what was lost is replaced."""
+        info = where(self.vm)
+        self.replace_lost(info)
+        with_session = [memserver for memserver in self.memservers if memserver.stat()["sessions"]]
+        return (
+            not info["rebalancing"]
+            and set(with_session) == set(self.used)
+            and (self.replicas == 1 or not info["single"])
+            and (not self.used or info["resident"] <= self.limit)
+        )
 
     @contextmanager
     def fault(self) -> Iterator[str]:
@@ -134,9 +134,9 @@ class Torture(Journey):
         finally:
             thread.join()
 
-    def replace_failed(self) -> None:
-        """Use others instead of the sub-hosts that were lost, as an operator would."""
-        known = {host["name"]: host["failed"] for host in where(self.vm)["sub-hosts"]}
+    def replace_lost(self, info: dict[str, Any]) -> None:
+        """Use others instead of the sub-hosts that the VM has lost, as an operator would."""
+        known = {host["name"]: host["failed"] for host in info["sub-hosts"]}
         lost = [memserver for memserver in self.used if known.get(memserver.name, True)]
         if not lost:
             return
@@ -154,8 +154,8 @@ class Torture(Journey):
 
     def migrate(self) -> str:
         """To a new main host, slowly or not, with any sub-hosts or none; now and then it is cut off."""
-        used, limit = self.used, self.limit
-        if used and self.random.random() < 0.3:
+        before = self.used, self.limit, self.spare
+        if self.used and self.random.random() < 0.3:
             self.used, self.limit = [], self.place.memory
         else:
             self.aim(new_sub_hosts=self.random.random() < 0.7)
@@ -174,7 +174,7 @@ class Torture(Journey):
             self.vm = destination
             return "completed"
         assert self.vm.qmp("query-status")["status"] == "running", state
-        self.used, self.limit = used, limit
+        self.used, self.limit, self.spare = before
         destination.stop()
         return state.get("error-desc", state["status"])
 

@@ -36,6 +36,7 @@ struct SmemvEvictor {
     QemuThread thread;
     SmemvRound *rounds;          /* of each peer */
     SmemvPair pairs[SMEMV_BATCH]; /* of the round's slots: where they go */
+    DECLARE_BITMAP(unsent, SMEMV_BATCH); /* where they are already */
     bool flush;                  /* send drops, however few */
 };
 
@@ -176,6 +177,31 @@ static void assign_to(SmemvEvictor *e, SmemvPut put, uint8_t place)
     peer->busy++;
 }
 
+/*
+ * Whether what is in @slot, at @data, is unchanged since it came from its
+ * home, and can be had there again. Gives the lock up meanwhile; the slot is
+ * sending then, and may have been touched.
+ */
+static bool is_at_home(SmemvPager *p, SmemvSlot *slot, const uint8_t *data)
+{
+    uint8_t home = p->home[slot->page];
+    SmemvDigest before, now;
+    SmemvPeer *peer;
+
+    if (!home || !smemv_digest_known(&p->digest[slot->page])) {
+        return false;
+    }
+    peer = &p->session->peers[home - SMEMV_REMOTE];
+    before = p->digest[slot->page];
+    slot->sending = true;
+    qemu_mutex_unlock(&p->lock);
+    now = smemv_digest(data);
+    qemu_mutex_lock(&p->lock);
+    return smemv_digest_equal(&before, &now) && p->home[slot->page] == home &&
+           peer->wanted && !peer->closing && !qatomic_read(&peer->lost) &&
+           !qatomic_read(&peer->emptied);
+}
+
 /* Give the @n oldest slots to peers; returns for how many there was room. */
 static size_t assign(SmemvEvictor *e, size_t n)
 {
@@ -188,16 +214,24 @@ static size_t assign(SmemvEvictor *e, size_t n)
         const uint8_t *data = smemv_staging_host(&p->staging, index);
 
         e->pairs[i] = (SmemvPair) { SMEMV_ZERO, 0 };
+        clear_bit(i, e->unsent);
         if (slot->page == SMEMV_NO_PAGE) {
             continue;
         }
-        if (!buffer_is_zero(data, SMEMV_PAGE_SIZE)) {
+        if (is_at_home(p, slot, data)) {
+            uint8_t home = p->home[slot->page];
+
+            e->pairs[i] = (SmemvPair) { home, 0 };
+            set_bit(i, e->unsent);
+            p->session->peers[home - SMEMV_REMOTE].busy++;
+        } else if (!slot->touched && !buffer_is_zero(data, SMEMV_PAGE_SIZE)) {
             bool beside = i && slot->page == last + 1;
             SmemvPair pair = pair_for(p, slot->page, beside ? e->pairs[i - 1] :
                                       (SmemvPair) { SMEMV_ZERO, 0 });
             SmemvPut put = { .page = slot->page, .data = data };
 
             if (!pair.place) {
+                slot->sending = false;
                 return i;
             }
             if (pair.twin) {
@@ -295,10 +329,11 @@ static void finish_put(SmemvEvictor *e, uint64_t page, uint8_t place)
 }
 
 /*
- * The page in @slot was sent to @pair, and nothing else of it is here if it
- * was not touched.
+ * The page in @slot is at @pair, @sent there or not, and nothing else of it is
+ * here if it was not touched.
  */
-static void finish_slot(SmemvEvictor *e, SmemvSlot *slot, SmemvPair pair)
+static void finish_slot(SmemvEvictor *e, SmemvSlot *slot, SmemvPair pair,
+                        bool sent)
 {
     SmemvPager *p = e->p;
     SmemvPair alive = smemv_twins_alive(p->session, pair);
@@ -313,12 +348,15 @@ static void finish_slot(SmemvEvictor *e, SmemvSlot *slot, SmemvPair pair)
         p->doubled--;
         if (alive.place != SMEMV_ZERO) {
             smemv_pager_left_behind(p, slot->page, alive);
+        } else {
+            smemv_pager_settle_home(p, slot->page, alive);
         }
     } else if (pair.place != SMEMV_ZERO && alive.place == SMEMV_ZERO) {
         /* Nobody has it who counts. */
         slot->sending = false;
         smemv_pager_bring_back(p, slot->page);
     } else {
+        p->unsent += !sent;
         smemv_pager_went_out(p, slot->page, alive);
     }
 }
@@ -333,7 +371,7 @@ static void finish_round(SmemvEvictor *e, size_t n)
         SmemvSlot *slot = smemv_staging_slot(&p->staging, p->staging.tail + i);
 
         if (slot->page != SMEMV_NO_PAGE) {
-            finish_slot(e, slot, e->pairs[i]);
+            finish_slot(e, slot, e->pairs[i], !test_bit(i, e->unsent));
         }
     }
     for (unsigned i = 0; i < s->n_peers; i++) {
@@ -360,6 +398,7 @@ static size_t send_out(SmemvEvictor *e)
     SmemvPager *p = e->p;
     uint64_t staged = p->staging.head - p->staging.tail;
     size_t n_drops = p->n_drops, n;
+    bool short_of_room;
 
     for (unsigned i = 0; i < p->session->n_peers; i++) {
         GArray *empty = e->rounds[i].drops;
@@ -373,17 +412,22 @@ static size_t send_out(SmemvEvictor *e)
     }
     p->n_drops = 0;
     n = assign(e, MIN(staged, SMEMV_BATCH));
-    if (!n && staged) {
+    short_of_room = n < MIN(staged, SMEMV_BATCH);
+    if (short_of_room && !p->homes) {
         warn_report_once("smemv: the sub-hosts have no room left");
     }
 
     qemu_mutex_unlock(&p->lock);
+    if (short_of_room) {
+        /* What is not needed there makes room for the next round. */
+        smemv_pager_tidy(p);
+    }
     send_rounds(e);
     qemu_mutex_lock(&p->lock);
     if (!p->stop) {
         finish_round(e, n);
     }
-    return n + n_drops;
+    return n + n_drops + p->n_drops;
 }
 
 /* Have less than the low watermark, as long as that is possible. */

@@ -27,6 +27,9 @@
 #include "twins.h"
 #include "waiting.h"
 
+/* Pages looked at while the pager's lock is held. */
+#define LOOK_PAGES (1 << 16)
+
 /* How often a wait looks up, in ms: a migration can be cancelled. */
 #define WAKE_MS 100
 
@@ -181,6 +184,11 @@ void smemv_pager_set(SmemvPager *p, uint64_t page, SmemvPair pair)
 
 void smemv_pager_set_home(SmemvPager *p, uint64_t page, SmemvPair home)
 {
+    if (p->home[page] && smemv_digest_known(&p->digest[page])) {
+        p->digest[page] = (SmemvDigest) { };
+    }
+    p->homes += !!home.place;
+    p->homes -= !!p->home[page];
     p->home[page] = home.place;
     if (p->home_twin) {
         p->home_twin[page] = home.twin;
@@ -203,6 +211,36 @@ void smemv_pager_settle_home(SmemvPager *p, uint64_t page, SmemvPair pair)
         home = (SmemvPair) { 0, 0 };
     }
     smemv_pager_set_home(p, page, home);
+}
+
+/* Whether @page is just on its way in or out. */
+static bool is_under_way(SmemvPager *p, uint64_t page)
+{
+    uint64_t index;
+
+    if (p->map->place[page] != SMEMV_STAGED) {
+        return p->map->place[page] == SMEMV_FETCHING;
+    }
+    index = smemv_staging_find(&p->staging, page);
+    return smemv_staging_slot(&p->staging, index)->sending;
+}
+
+void smemv_pager_tidy(SmemvPager *p)
+{
+    for (uint64_t page = 0; page < p->map->pages;) {
+        uint64_t end = MIN(page + LOOK_PAGES, p->map->pages);
+
+        QEMU_LOCK_GUARD(&p->lock);
+        if (!p->homes) {
+            break;
+        }
+        for (; page < end; page++) {
+            if (!p->home[page] || is_under_way(p, page)) {
+                continue;        /* what moves it looks after it */
+            }
+            smemv_pager_settle_home(p, page, smemv_page_map_get(p->map, page));
+        }
+    }
 }
 
 void smemv_pager_left_behind(SmemvPager *p, uint64_t page, SmemvPair pair)
@@ -248,7 +286,16 @@ SmemvPair smemv_pager_begin_in(SmemvPager *p, uint64_t page)
     return pair;
 }
 
-void smemv_pager_end_in(SmemvPager *p, uint64_t page, SmemvPair pair)
+bool smemv_pager_may_keep(const SmemvPager *p, SmemvPair pair)
+{
+    /* Room for a second copy of another page is worth more. */
+    return p->session->replicas == 1 && pair.place != SMEMV_ZERO &&
+           !p->keeps && p->may_evict &&
+           !smemv_rebalance_active(p->rebalance) && smemv_pager_spare(p);
+}
+
+void smemv_pager_end_in(SmemvPager *p, uint64_t page, SmemvPair pair,
+                        const SmemvDigest *digest)
 {
     if (pair.place != SMEMV_ZERO) {
         SmemvPair alive = smemv_twins_alive(p->session, pair);
@@ -259,7 +306,12 @@ void smemv_pager_end_in(SmemvPager *p, uint64_t page, SmemvPair pair)
         if (p->keeps && !alive.twin) {
             peer_at(p, alive.place)->needed = true;
         }
-        smemv_pager_left_behind(p, page, pair);
+        if (smemv_digest_known(digest) && smemv_pager_may_keep(p, pair)) {
+            smemv_pager_set_home(p, page, pair);
+            p->digest[page] = *digest;
+        } else {
+            smemv_pager_left_behind(p, page, pair);
+        }
     }
     smemv_pager_arrived(p, page);
 }
@@ -377,6 +429,10 @@ bool smemv_pager_fetch(SmemvPager *p, SmemvConn *c, SmemvFetch *f)
         return false;
     }
     place(p, f, data);
+    if (f->keep) {
+        /* The guest goes on meanwhile: @data is this thread's. */
+        f->digest = smemv_digest(data);
+    }
     return true;
 }
 
@@ -387,7 +443,7 @@ void smemv_pager_end_fetch(SmemvPager *p, const SmemvFetch *f)
     if (f->pair.place != SMEMV_ZERO) {
         p->latency[MIN(64 - clz64(us >> 4), SMEMV_LATENCIES - 1)]++;
     }
-    smemv_pager_end_in(p, f->page, f->pair);
+    smemv_pager_end_in(p, f->page, f->pair, &f->digest);
 }
 
 SmemvConn *smemv_pager_conns(SmemvPager *p)
@@ -449,6 +505,7 @@ static SmemvFetch begin_fetch(SmemvPager *p, uint64_t page, int64_t now)
     if (f.pair.place != SMEMV_ZERO) {
         smemv_source_init(&f.source, p->session, f.pair);
     }
+    f.keep = smemv_pager_may_keep(p, f.pair);
     return f;
 }
 
@@ -738,6 +795,8 @@ SmemvPager *smemv_pager_new(SmemvSession *session, SmemvPageMap *map,
     p->cold = bitmap_new(map->pages);
     p->home = g_new0(uint8_t, map->pages);
     p->home_twin = map->twin ? g_new0(uint8_t, map->pages) : NULL;
+    /* Of pages whose digests are never known it takes no memory. */
+    p->digest = g_new0(SmemvDigest, map->pages);
     p->changes = g_array_new(false, false, sizeof(uint64_t));
     p->drops = g_new(GArray *, SMEMV_MAX_PEERS);
     for (unsigned i = 0; i < SMEMV_MAX_PEERS; i++) {
@@ -824,11 +883,29 @@ static void empty_staging(SmemvPager *p)
     }
 }
 
+/*
+ * The destination is to learn of the copies that are kept already. Wants the
+ * lock, and gives it up meanwhile.
+ */
+static void note_homes(SmemvPager *p)
+{
+    for (uint64_t page = 0; p->homes && page < p->map->pages; page++) {
+        if (p->home[page]) {
+            note_change(p, page);
+        }
+        if (page % LOOK_PAGES == LOOK_PAGES - 1) {
+            qemu_mutex_unlock(&p->lock);
+            qemu_mutex_lock(&p->lock);
+        }
+    }
+}
+
 bool smemv_pager_begin_migration(SmemvPager *p, uint64_t limit, Error **errp)
 {
     QEMU_LOCK_GUARD(&p->lock);
     p->keeps = true;
     p->limit = MIN(p->limit, limit);
+    note_homes(p);
     empty_staging(p);
     smemv_evictor_flush(p->evictor);
     while (smemv_pager_held(p) > p->limit || p->n_drops ||
@@ -928,6 +1005,7 @@ void smemv_pager_free(SmemvPager *p)
     g_array_free(p->changes, true);
     g_free(p->home);
     g_free(p->home_twin);
+    g_free(p->digest);
     g_free(p->arrivals);
     g_free(p->cold);
     close(p->stop_fd);

@@ -17,6 +17,7 @@
 #include "qemu/queue.h"
 #include "qemu/thread.h"
 #include "client.h"
+#include "digest.h"
 #include "page-map.h"
 #include "session.h"
 #include "staging.h"
@@ -44,6 +45,8 @@ typedef struct SmemvFetch {
     SmemvSource source;          /* where it is fetched from */
     int asked;                   /* the peer whose answer is awaited */
     bool here;
+    bool keep;                   /* its copy there may be of use again */
+    SmemvDigest digest;          /* of what came in, if @keep */
 } SmemvFetch;
 
 /* Pages moved while the pager's lock is held, about a microsecond each. */
@@ -86,11 +89,14 @@ typedef struct SmemvPager {
     size_t n_drops;              /* in all of them */
     /*
      * Where each page has a copy that it does not need, as SMEMV_REMOTE + i;
-     * or 0. Such copies come from a migration, and are dropped after it.
-     * There may be two, where pages have two.
+     * or 0. Such copies come from a migration, and are dropped after it; or
+     * they are kept where there is room to spare, as the page need not be sent
+     * when it leaves unchanged. There may be two, where pages have two.
      */
     uint8_t *home;
     uint8_t *home_twin;
+    SmemvDigest *digest;         /* of what is kept there, where known */
+    uint64_t homes;              /* pages with a home */
     GArray *changes;             /* uint64_t pages put elsewhere, if @keeps */
     QLIST_HEAD(, SmemvCopy) copies;
 
@@ -99,6 +105,7 @@ typedef struct SmemvPager {
     uint64_t doubled;            /* of these, held in staging as well */
     uint64_t zero;
     uint64_t pages_in, pages_out, faults, second_chances;
+    uint64_t unsent;             /* of @pages_out, unchanged since they came */
     uint64_t latency[SMEMV_LATENCIES]; /* pages fetched for faults */
     uint64_t room_waits;         /* faults that waited for an eviction */
     uint64_t pinned;             /* times that a page could not leave */
@@ -218,12 +225,25 @@ void smemv_pager_set_home(SmemvPager *p, uint64_t page, SmemvPair home);
 void smemv_pager_settle_home(SmemvPager *p, uint64_t page, SmemvPair pair);
 
 /*
+ * Drop the copies that pages do not need, but of those that are just on their
+ * way. Wants the lock not to be held.
+ */
+void smemv_pager_tidy(SmemvPager *p);
+
+/*
  * @page, which is on a sub-host or zero, is about to come in; or has. The
- * first call returns where it is, which the second is told. They want the
- * lock, and there must be room.
+ * first call returns where it is, which the second is told, and with it the
+ * digest, if that is known. They want the lock, and there must be room.
  */
 SmemvPair smemv_pager_begin_in(SmemvPager *p, uint64_t page);
-void smemv_pager_end_in(SmemvPager *p, uint64_t page, SmemvPair pair);
+void smemv_pager_end_in(SmemvPager *p, uint64_t page, SmemvPair pair,
+                        const SmemvDigest *digest);
+
+/*
+ * Whether what is at @pair may stay there while the page is here, as there is
+ * room to spare. Wants the lock.
+ */
+bool smemv_pager_may_keep(const SmemvPager *p, SmemvPair pair);
 
 /*
  * One try to fetch the page of @f on @c: then it is here. False where its

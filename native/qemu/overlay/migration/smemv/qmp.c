@@ -286,6 +286,7 @@ static SmemvSubHostInfoList *sub_hosts_info(SmemvSession *s)
         info->share = peer->share << SMEMV_PAGE_BITS;
         info->remote = peer->remote << SMEMV_PAGE_BITS;
         info->second_copies = peer->twins << SMEMV_PAGE_BITS;
+        info->stored = peer->stored << SMEMV_PAGE_BITS;
         info->failure_domain = g_strdup(peer->domain);
         info->failed = peer->failed;
         info->sent = stat64_get(&peer->sent);
@@ -326,6 +327,7 @@ static void pager_info(SmemvPager *p, SmemvInfo *info)
     info->zero = p->zero << SMEMV_PAGE_BITS;
     info->pages_in = p->pages_in;
     info->pages_out = p->pages_out;
+    info->unsent = p->unsent;
     info->faults = p->faults;
     info->second_chances = p->second_chances;
     info->fault_latency = latencies(p);

@@ -20,9 +20,6 @@
 /* How long a step waits, in ms, for pages that are on their way. */
 #define SETTLE_MS 20
 
-/* Pages looked at while the pager's lock is held. */
-#define LOOK_PAGES (1 << 16)
-
 /* The rate is kept over slices of this many ns. */
 #define SLICE_NS (100 * SCALE_MS)
 
@@ -198,27 +195,6 @@ static void apply_limit(SmemvRebalance *r)
     qemu_cond_signal(&p->work);
 }
 
-/* Drop what memservers have kept for a migration, and nobody needs. */
-static void tidy(SmemvRebalance *r)
-{
-    SmemvPager *p = r->p;
-
-    for (uint64_t page = 0; page < p->map->pages;) {
-        uint64_t end = MIN(page + LOOK_PAGES, p->map->pages);
-
-        QEMU_LOCK_GUARD(&p->lock);
-        for (; page < end; page++) {
-            uint8_t place = p->map->place[page];
-
-            if (!p->home[page] || place == SMEMV_STAGED ||
-                place == SMEMV_FETCHING) {
-                continue;        /* what moves it looks after it */
-            }
-            smemv_pager_settle_home(p, page, smemv_page_map_get(p->map, page));
-        }
-    }
-}
-
 /* Move pages from each peer that has more than it is wanted to hold. */
 static bool move(SmemvRebalance *r, Error **errp)
 {
@@ -378,7 +354,7 @@ static void *rebalance_thread(void *opaque)
         ok = reserve_more(r, &err);
         if (ok) {
             apply_limit(r);
-            tidy(r);
+            smemv_pager_tidy(p);
             ok = move(r, &err) && close_left(r, &err) && reserve_less(r, &err);
             wait_for_limit(r);
         }

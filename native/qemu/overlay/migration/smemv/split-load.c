@@ -222,13 +222,20 @@ static bool get_run(QEMUFile *f, uint8_t record, Error **errp)
                    "and %u", n, page, place, twin);
         return false;
     }
-    memset((kept ? load.pager->home : load.map->place) + page, place, n);
+    if (kept) {
+        for (uint64_t end = page + n; page < end; page++) {
+            smemv_pager_set_home(load.pager, page,
+                                 (SmemvPair) { place, twin });
+        }
+        return true;
+    }
+    memset(load.map->place + page, place, n);
     if (load.domains) {
-        memset((kept ? load.pager->home_twin : load.map->twin) + page, twin, n);
+        memset(load.map->twin + page, twin, n);
     }
     if (cold) {
         bitmap_set(load.pager->cold, page, n);
-    } else if (!kept) {
+    } else {
         bitmap_clear(load.pager->cold, page, n);
     }
     return true;
