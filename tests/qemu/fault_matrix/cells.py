@@ -72,7 +72,7 @@ def read() -> list[Cell]:
     """The table; ValueError if a word of it is not one of these."""
     lines = [line for line in TABLE.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
     cells = []
-    for line in lines[1:]:
+    for line in lines[2:]:
         *words, outcome = (word.strip() for word in line.strip("|").split("|"))
         cell = Cell(*words, outcome.removesuffix(" *"), outcome.endswith(" *"))
         values = (cell.operation, cell.when, cell.who, cell.how, cell.outcome)

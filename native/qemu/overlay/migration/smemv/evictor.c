@@ -145,20 +145,23 @@ static SmemvPair still_wanted(const SmemvSession *s, SmemvPair pair)
 static SmemvPair pair_for(SmemvPager *p, uint64_t page, SmemvPair beside)
 {
     SmemvSession *s = p->session;
-    SmemvCopy *copy = smemv_pager_copy_of(p, page);
     SmemvPair home = still_wanted(s, smemv_pager_home(p, page));
-    int barred = copy ? copy->to : SMEMV_NO_PEER, second;
+    int second;
 
     if (s->replicas == 1) {
         return (SmemvPair) { place_for(p, page, beside.place), 0 };
     }
+    if (smemv_pager_copy_of(p, page)) {
+        /* An older content is just arriving at a peer; soon both can do. */
+        return (SmemvPair) { 0, 0 };
+    }
     if (!home.place) {
-        home = smemv_twins_choose(s, beside, barred);
+        home = smemv_twins_choose(s, beside);
         /* Room for one copy of any page comes first. */
         return smemv_pager_spare(p) ? home : (SmemvPair) { home.place, 0 };
     }
     if (!home.twin && smemv_pager_spare(p)) {
-        second = smemv_twins_best(s, home.place - SMEMV_REMOTE, barred);
+        second = smemv_twins_best(s, home.place - SMEMV_REMOTE, SMEMV_NO_PEER);
         home.twin = second == SMEMV_NO_PEER ? 0 : SMEMV_REMOTE + second;
     }
     return home;
@@ -413,7 +416,7 @@ static size_t send_out(SmemvEvictor *e)
     p->n_drops = 0;
     n = assign(e, MIN(staged, SMEMV_BATCH));
     short_of_room = n < MIN(staged, SMEMV_BATCH);
-    if (short_of_room && !p->homes) {
+    if (short_of_room && !p->homes && QLIST_EMPTY(&p->copies)) {
         warn_report_once("smemv: the sub-hosts have no room left");
     }
 

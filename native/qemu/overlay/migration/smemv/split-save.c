@@ -463,7 +463,7 @@ static SmemvPair twins_of(uint64_t page)
     if (page % STRETCH_PAGES) {
         beside = smemv_page_map_get(save.map, page - 1);
     }
-    pair = smemv_twins_choose(save.session, beside, SMEMV_NO_PEER);
+    pair = smemv_twins_choose(save.session, beside);
     if (pair.place) {
         peers[pair.place - SMEMV_REMOTE].remote++;
         peers[pair.place - SMEMV_REMOTE].stored++;

@@ -45,25 +45,24 @@ int smemv_twins_best(const SmemvSession *s, int other, int barred)
     return best;
 }
 
-static bool has_room(const SmemvSession *s, uint8_t place, int barred)
+static bool has_room(const SmemvSession *s, uint8_t place)
 {
-    return place >= SMEMV_REMOTE && place - SMEMV_REMOTE != barred &&
+    return place >= SMEMV_REMOTE &&
            smemv_peer_room(&s->peers[place - SMEMV_REMOTE]);
 }
 
-SmemvPair smemv_twins_choose(const SmemvSession *s, SmemvPair beside,
-                             int barred)
+SmemvPair smemv_twins_choose(const SmemvSession *s, SmemvPair beside)
 {
     int first, second;
 
-    if (has_room(s, beside.place, barred) && has_room(s, beside.twin, barred)) {
+    if (has_room(s, beside.place) && has_room(s, beside.twin)) {
         return beside;
     }
-    first = smemv_twins_best(s, SMEMV_NO_PEER, barred);
+    first = smemv_twins_best(s, SMEMV_NO_PEER, SMEMV_NO_PEER);
     if (first == SMEMV_NO_PEER) {
         return (SmemvPair) { 0, 0 };
     }
-    second = smemv_twins_best(s, first, barred);
+    second = smemv_twins_best(s, first, SMEMV_NO_PEER);
     if (second == SMEMV_NO_PEER) {
         return (SmemvPair) { SMEMV_REMOTE + first, 0 };
     }

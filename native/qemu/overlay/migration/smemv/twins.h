@@ -24,10 +24,9 @@ int smemv_twins_best(const SmemvSession *s, int other, int barred);
 
 /*
  * Where a page is to go: to @beside, where there is room for it; else to two
- * peers other than @barred, or to one, or (place 0) to none.
+ * peers, or to one, or (place 0) to none.
  */
-SmemvPair smemv_twins_choose(const SmemvSession *s, SmemvPair beside,
-                             int barred);
+SmemvPair smemv_twins_choose(const SmemvSession *s, SmemvPair beside);
 
 /* What counts of @pair: not what a peer that has failed holds. */
 SmemvPair smemv_twins_alive(const SmemvSession *s, SmemvPair pair);
