@@ -14,13 +14,12 @@ from typing import Any
 
 import pytest
 from ansible_collections.smemv.kvm.plugins.module_utils.errors import QmpCommandError
-from service_manager import ServiceManager
 
 from lab import links
 from tests.native.certificates import Authority
 from tests.qemu import binaries
+from tests.qemu.fault_matrix.scene import SubHost
 from tests.qemu.hosts import Hosts, small
-from tests.qemu.memserver import Memserver
 from tests.qemu.split import MIB, wait_until, where
 from tests.qemu.test_moves import Journey
 
@@ -29,22 +28,11 @@ pytestmark = pytest.mark.qemu
 # How late in an operation a fault comes, and how long it lasts at the most, in seconds.
 LATEST, LONGEST = 3.0, 6.0
 MEMSERVERS = 5
-ROOM = 512 * MIB
 SLOW = 5  # Mbit/s
 
 
-class Place:
-    """A memserver on a host with a link of its own, whose pages outlive its process; what may befall it."""
-
-    def __init__(self, stack: ExitStack, folder: Path, lab: links.Hosts, number: int, options: list[object]) -> None:
-        folder.mkdir()
-        host = lab.hosts[number]
-        self._lab, self._number = lab, number
-        self._manager = stack.enter_context(ServiceManager(folder))
-        self.memserver = stack.enter_context(
-            Memserver(binaries.memserver(), folder, ROOM, 4770, options, address=host.address, prefix=host.prefix,
-                      manager=self._manager)
-        )  # fmt: skip
+class Place(SubHost):
+    """What may befall a sub-host."""
 
     def crash(self, seconds: float) -> None:
         self.memserver.stop()
@@ -59,7 +47,7 @@ class Place:
     def lose(self, seconds: float) -> None:
         """Its host loses its power, and is back with nothing."""
         self.memserver.stop()
-        self._manager.forget()
+        self.manager.forget()
         time.sleep(seconds / 6)
         self.memserver.start()
 
@@ -73,14 +61,14 @@ class Place:
         self._link("deaf", seconds)
 
     def slow(self, seconds: float) -> None:
-        self._lab.set_rate(self._number, SLOW)
+        self.links.set_rate(self.number, SLOW)
         time.sleep(seconds)
-        self._lab.set_rate(self._number, 0)
+        self.links.set_rate(self.number, 0)
 
     def _link(self, state: str, seconds: float) -> None:
-        self._lab.set_link(self._number, state)
+        self.links.set_link(self.number, state)
         time.sleep(seconds)
-        self._lab.set_link(self._number, "up")
+        self.links.set_link(self.number, "up")
 
 
 class Torture(Journey):
@@ -192,7 +180,9 @@ def places(authority: Authority, tmp_path: Path, socket_folder: Path) -> Iterato
         peers = tmp_path / "peers"
         peers.write_text("main-1\nsub\n")
         options = ["--tls", authority.issue(tmp_path / "sub", "sub", names), "--peers", peers]
-        yield [Place(stack, socket_folder / f"sub-{n}", lab, n, options) for n in range(MEMSERVERS)]
+        yield [
+            Place(stack, binaries.memserver(), socket_folder / f"sub-{n}", lab, n, options) for n in range(MEMSERVERS)
+        ]
 
 
 @pytest.mark.nightly

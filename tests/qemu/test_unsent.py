@@ -10,8 +10,8 @@ import pytest
 from tests.qemu import guests
 from tests.qemu.hosts import Hosts, Place
 from tests.qemu.memserver import Memserver
-from tests.qemu.split import MIB, check_sum, run_within, shares, wait_until, where
-from tests.qemu.test_moves import settle
+from tests.qemu.split import MIB, check_sum, run_within, wait_until, where
+from tests.qemu.test_moves import roomy, settle, sub_hosts
 from tests.qemu.vm import Vm
 
 pytestmark = pytest.mark.qemu
@@ -24,13 +24,12 @@ def place(writes: int) -> Place:
 
 def layout(vm_place: Place, memservers: list[Memserver], spare: int) -> dict[str, Any]:
     """Each sub-host reserves so many bytes more than it must."""
-    each = shares(vm_place.memory, vm_place.limit, len(memservers))
-    sub_hosts = [memserver.sub_host(share + spare) for memserver, share in zip(memservers, each)]
-    return {"main_limit": vm_place.limit, "sub_hosts": sub_hosts}
+    aims = sub_hosts(vm_place, vm_place.limit, memservers)
+    return {"main_limit": vm_place.limit, "sub_hosts": [{**aim, "share": aim["share"] + spare} for aim in aims]}
 
 
 def split(hosts: Hosts, vm_place: Place, spare: int) -> tuple[Vm, list[Memserver]]:
-    memservers = [hosts.start_memserver(512 * MIB) for _ in range(2)]
+    memservers = roomy(hosts, 2)
     source, vm = hosts.running_vm(vm_place), hosts.vm(vm_place, incoming=True)
     source.qmp("smemv-set-target", name="test", sample_time=0, **layout(vm_place, memservers, spare))
     source.set_capabilities("return-path")

@@ -40,13 +40,17 @@ def place() -> Place:
 class SubHost:
     """A host with a memserver that keeps its pages when it crashes, as under systemd."""
 
-    def __init__(self, stack: contextlib.ExitStack, binary: Path, folder: Path, links: Links, number: int) -> None:
+    def __init__(
+        self, stack: contextlib.ExitStack, binary: Path, folder: Path, links: Links, number: int,
+        options: Sequence[object] = ("--plain",),
+    ) -> None:  # fmt: skip
         host = links.hosts[number]
         folder.mkdir()
+        self.links = links
         self.number = number
         self.manager = stack.enter_context(ServiceManager(folder))
         self.memserver = stack.enter_context(
-            Memserver(binary, folder, ROOM, PORT, ["--plain"], address=host.address, prefix=host.prefix,
+            Memserver(binary, folder, ROOM, PORT, list(options), address=host.address, prefix=host.prefix,
                       manager=self.manager)
         )  # fmt: skip
 
