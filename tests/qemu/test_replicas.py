@@ -14,7 +14,7 @@ from ansible_collections.smemv.kvm.plugins.module_utils.errors import QmpCommand
 from tests.qemu.hosts import Hosts, Place, small
 from tests.qemu.memserver import Memserver
 from tests.qemu.split import MIB, check_sum, run_within, set_target, shares, wait_until, where
-from tests.qemu.test_moves import Journey, settle
+from tests.qemu.test_moves import Journey, check_empty, settle
 from tests.qemu.vm import STATUS_PREFIX, Vm, parse_status
 
 pytestmark = pytest.mark.qemu
@@ -201,6 +201,18 @@ def test_a_sub_host_is_lost_while_the_vm_is_split(hosts: Hosts) -> None:
     assert source.run_guest(2)["wrong"] == 0
 
 
+def begin_to_move(hosts: Hosts, place: Place, vm: Vm, lost: Memserver) -> Vm:
+    """It has begun to, slowly, when that sub-host is lost; returns the destination."""
+    destination = hosts.vm(place, incoming=True)
+    vm.set_capabilities("return-path")
+    vm.qmp("migrate-set-parameters", max_bandwidth=8 * MIB)
+    vm.qmp("migrate", uri=destination.listen())
+    wait_until(lambda: vm.qmp("query-migrate").get("ram", {}).get("transferred", 0) > 8 * MIB)
+    lost.stop()
+    wait_until(lambda: failed(vm) == [lost.name], timeout=30)
+    return destination
+
+
 @pytest.mark.parametrize("number", [0, pytest.param(1, marks=pytest.mark.nightly)])
 def test_a_sub_host_is_lost_while_the_split_vm_moves(hosts: Hosts, number: int) -> None:
     """The one that decides who runs the VM, or another one."""
@@ -208,14 +220,8 @@ def test_a_sub_host_is_lost_while_the_split_vm_moves(hosts: Hosts, number: int) 
     memservers = [hosts.start_memserver(ROOMY) for _ in range(3)]
     first = split(hosts, place, memservers)
     run_within(first, place.limit, seconds=3)
-    second = hosts.vm(place, incoming=True)
-    first.set_capabilities("return-path")
-    first.qmp("migrate-set-parameters", max_bandwidth=8 * MIB)
-    first.qmp("migrate", uri=second.listen())
-    wait_until(lambda: first.qmp("query-migrate").get("ram", {}).get("transferred", 0) > 8 * MIB)
     lost = memservers[number]
-    lost.stop()
-    wait_until(lambda: failed(first) == [lost.name], timeout=30)
+    second = begin_to_move(hosts, place, first, lost)
     first.qmp("migrate-set-parameters", max_bandwidth=0)
     assert first.wait_for_migration(timeout=60)["status"] == "completed"
     first.stop()
@@ -223,6 +229,23 @@ def test_a_sub_host_is_lost_while_the_split_vm_moves(hosts: Hosts, number: int) 
     wait_until(lambda: redundant(second), timeout=60)
     second.qmp("stop")
     check_sum(second, [memserver for memserver in memservers if memserver is not lost])
+
+
+def test_a_sub_host_that_was_lost_before_a_move_was_cancelled_stays_unused(hosts: Hosts) -> None:
+    """It is back with nothing, and gets no session of this VM."""
+    place = small(2)
+    memservers = [hosts.start_memserver(ROOMY) for _ in range(3)]
+    vm = split(hosts, place, memservers)
+    begin_to_move(hosts, place, vm, memservers[0])
+    back = hosts.start_memserver(ROOMY, memservers[0].port)
+    vm.qmp("migrate_cancel")
+    assert vm.wait_for_migration(timeout=60)["status"] == "cancelled"
+    settle(vm)
+    wait_until(lambda: redundant(vm), timeout=60)
+    assert run_within(vm, place.limit, seconds=5)["wrong"] == 0
+    check_empty([back])
+    vm.qmp("stop")
+    check_sum(vm, memservers[1:])
 
 
 @pytest.mark.parametrize("seed", [pytest.param(seed, marks=pytest.mark.nightly) for seed in (1, 2)])

@@ -155,7 +155,10 @@ void smemv_leaving_end(SmemvLeaving *l, bool left)
 
     WITH_QEMU_LOCK_GUARD(&p->lock) {
         for (unsigned i = 0; i < p->session->n_peers; i++) {
-            p->session->peers[i].wanted = l->wanted_before[i];
+            SmemvPeer *peer = &p->session->peers[i];
+
+            /* One that has failed meanwhile is to hold nothing any more. */
+            peer->wanted = peer->failed ? 0 : l->wanted_before[i];
         }
     }
     smemv_pager_end_migration(p, l->limit_before, left);
