@@ -58,6 +58,13 @@ def killed(cluster, host):
     return int(cluster.ssh(host, f"cat {files} 2>/dev/null | sed -n 's/^oom_kill //p'"))
 
 
+def scraped(cluster, host):
+    """What Prometheus reads there of its VMs: values by name and labels."""
+    ask = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:9471/metrics', timeout=20).read().decode())"
+    lines = cluster.ssh(host, f'python3 -c "{ask}"').splitlines()
+    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if line and line[0] != "#")}
+
+
 def test_large_vm_runs_on_within_its_limit(cluster, large_vm):
     kills = killed(cluster, "host-2")
     done = cluster.play("migrate_large_vm.yml", **{**REQUEST, "main_memory": "1GiB", "relocate_policy": "hot"})
@@ -82,6 +89,13 @@ def test_large_vm_runs_on_within_its_limit(cluster, large_vm):
         assert 0 < session["used"] <= session["reserved"]
     remote = sum(host["remote"] for host in memory["sub_hosts"])
     assert memory["resident"] + memory["zero"] + remote == memory["total"] == MEMORY
+
+    metrics = scraped(cluster, "host-2")
+    assert metrics['smemv_vm_state{state="split",vm="big"}'] == 1
+    assert metrics['smemv_vm_memory_bytes{vm="big"}'] == MEMORY
+    assert 0 < metrics['smemv_vm_resident_bytes{vm="big"}'] <= LIMIT * TOLERANCE
+    assert metrics['smemv_vm_pages_in_total{vm="big"}'] >= memory["pages_in"]
+    assert [metrics[f'smemv_vm_sub_host_connected{{sub_host="{name}",vm="big"}}'] for name in by_name] == [1, 1]
 
     reports = cluster.console("host-2", "big")
     assert reports[-1][1] > reports[0][1]
