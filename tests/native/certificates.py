@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import datetime
 import shutil
 import ssl
 import subprocess
@@ -28,16 +29,22 @@ class Authority:
         folder.mkdir()
         self.certificate = folder / "ca-cert.pem"
         self._key = folder / "ca-key.pem"
+        self._settings = folder / "settings"
+        (folder / "database").touch()
+        self._settings.write_text(
+            f"[ca]\ndefault_ca=own\n[own]\ndatabase={folder / 'database'}\nnew_certs_dir={folder}\nunique_subject=no\n"
+            "default_md=sha256\nrand_serial=yes\npolicy=any\n[any]\ncommonName=supplied\n"
+        )
         _openssl(
             "req", "-x509", *CONFIG, *KEY, "-keyout", self._key, "-out", self.certificate,
             "-subj", "/CN=test CA", "-days", "2",
             "-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,cRLSign",
         )  # fmt: skip
 
-    def issue(self, folder: Path, common_name: str, names: str = "", purpose: str = BOTH, days: int = 1) -> Path:
+    def issue(self, folder: Path, common_name: str, names: str = "", purpose: str = BOTH, days: float = 1) -> Path:
         """Make the folder of a host whose certificate has these names (as DNS:a,IP:b), as server and as client.
 
-        days: how long it is good; -1: until yesterday.
+        days: how long it is good, from a week ago on; -1: until yesterday.
         """
         folder.mkdir()
         shutil.copy(self.certificate, folder / "ca-cert.pem")
@@ -50,9 +57,11 @@ class Authority:
             f"extendedKeyUsage={purpose}\nkeyUsage=critical,digitalSignature\n"
             + (f"subjectAltName={names}\n" if names else "")
         )
-        _openssl(
-            "x509", "-req", "-in", request, "-out", folder / "server-cert.pem", "-days", days,
-            "-CA", self.certificate, "-CAkey", self._key, "-extfile", extensions,
+        now = datetime.datetime.now(datetime.UTC)
+        begin, end = (now + datetime.timedelta(days=offset) for offset in (-7, days))
+        self._ca(
+            "-batch", "-notext", "-in", request, "-out", folder / "server-cert.pem", "-extfile", extensions,
+            "-startdate", f"{begin:%Y%m%d%H%M%SZ}", "-enddate", f"{end:%Y%m%d%H%M%SZ}",
         )  # fmt: skip
         for part in ("cert", "key"):
             shutil.copy(folder / f"server-{part}.pem", folder / f"client-{part}.pem")
@@ -60,13 +69,12 @@ class Authority:
 
     def revoke(self, folder: Path) -> bytes:
         """Revoke the certificate of a host's folder; returns the list of what is revoked, in PEM."""
-        database, settings = folder / "database", folder / "settings"
-        database.touch()
-        settings.write_text(f"[ca]\ndefault_ca=own\n[own]\ndatabase={database}\ndefault_md=sha256\n")
-        common = ("ca", "-config", settings, "-cert", self.certificate, "-keyfile", self._key)
-        _openssl(*common, "-revoke", folder / "server-cert.pem")
-        _openssl(*common, "-gencrl", "-crldays", 1, "-out", folder / "revoked.pem")
+        self._ca("-revoke", folder / "server-cert.pem")
+        self._ca("-gencrl", "-crldays", 1, "-out", folder / "revoked.pem")
         return (folder / "revoked.pem").read_bytes()
+
+    def _ca(self, *arguments: object) -> None:
+        _openssl("ca", "-config", self._settings, "-cert", self.certificate, "-keyfile", self._key, *arguments)
 
 
 def context(folder: Path, own: bool = True) -> ssl.SSLContext:

@@ -30,10 +30,10 @@ def server_credentials(folder: Path) -> list[str]:
     return ["-object", f"tls-creds-x509,id={SERVER_CREDENTIALS},dir={folder},endpoint=server,verify-peer=on"]
 
 
-def encrypt(source: Vm, destination: Vm) -> None:
-    """The migration from one to the other goes by TLS: both are on the host main-1, as its certificate says."""
+def encrypt(source: Vm, destination: Vm, host: str = "main-1") -> None:
+    """The migration from one to the other goes by TLS, to the host of that name by its certificate."""
     destination.qmp("migrate-set-parameters", tls_creds=SERVER_CREDENTIALS)
-    source.qmp("migrate-set-parameters", tls_creds=CREDENTIALS, tls_hostname="main-1")
+    source.qmp("migrate-set-parameters", tls_creds=CREDENTIALS, tls_hostname=host)
 
 
 @dataclass

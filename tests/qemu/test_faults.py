@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+import re
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -71,3 +72,13 @@ def test_faults_on_a_lost_sub_host_wait_and_others_do_not(
     assert where(vm)["waiting"] == 0
     vm.qmp("cont")
     assert run_within(vm, place.limit, seconds=3)["wrong"] == 0
+
+
+def test_a_thread_that_cannot_go_on_ends_the_vm_and_says_why(hosts: Hosts) -> None:
+    _, vm, (lost, _) = hosts.split(small())
+    # It comes back without what it held: nobody can serve the faults on those pages.
+    lost.stop()
+    lost.start()
+    assert vm.process.wait(timeout=60) == 1
+    said = rf"smemv: page 0x[0-9a-f]+ cannot be had, the VM ends: .*\b{lost.name}\b"
+    assert re.search(said, vm.log()), vm.log()

@@ -5,9 +5,21 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tests.make import BUILD
+
+# Of a machine with two processors: one for what is on the main host, and one for sub-hosts.
+MAIN_HOST, SUB_HOSTS = 0, 1
+
+
+def pin(processes: Iterable[int], processor: int | None) -> None:
+    """All threads of these processes run on that processor only, or with None on any."""
+    processors = "0-1" if processor is None else str(processor)
+    for pid in processes:
+        subprocess.run(["taskset", "--all-tasks", "--cpu-list", "--pid", processors, str(pid)], check=True,
+                       stdout=subprocess.DEVNULL)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -18,9 +30,12 @@ class Target:
     address: int
     pages: int
 
-    def touch(self, count: int, threads: int, order: str) -> dict[str, float]:
+    def touch(self, count: int, threads: int, order: str, processor: int | None = None) -> dict[str, float]:
+        """Touch so many of its missing pages, from a processor or from any; times in us."""
+        taskset = [] if processor is None else ["taskset", "--cpu-list", str(processor)]
         arguments = (self.pid, self.address, self.pages, count, threads, order)
         done = subprocess.run(
-            [BUILD / "bench/pager_faults", *map(str, arguments)], check=True, stdout=subprocess.PIPE, text=True
-        )
+            [*taskset, BUILD / "bench/pager_faults", *map(str, arguments)], check=True, stdout=subprocess.PIPE,
+            text=True,
+        )  # fmt: skip
         return json.loads(done.stdout)

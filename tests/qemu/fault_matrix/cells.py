@@ -37,8 +37,10 @@ CUT_LONG = "link down for 15 s"
 MUTE = "what it sends is lost for 5 s"
 DEAF = "what is sent to it is lost for 5 s"
 SLOW = "link of 2 Mbit/s for 5 s"
-HOWS = (KILLED, CRASHED, STOPPED, POWER, CUT, CUT_LONG, MUTE, DEAF, SLOW)
-FINAL = (KILLED, POWER)
+FULL = "memory full for 5 s"
+EXPIRED = "certificate expired"
+HOWS = (KILLED, CRASHED, STOPPED, POWER, CUT, CUT_LONG, MUTE, DEAF, SLOW, FULL, EXPIRED)
+FINAL = (KILLED, POWER, EXPIRED)
 
 COMPLETES = "completes"
 STAYS = "runs on at the source"

@@ -5,27 +5,31 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from tests.qemu.fault_matrix import cells
-from tests.qemu.fault_matrix.scene import DESTINATION, SOURCE, Scene, SubHost
+from tests.qemu.fault_matrix.scene import DESTINATION, LAYOUTS, PORT, SOURCE, Scene, SubHost
 
 SLOW = 2  # Mbit/s
 SHORT = 5  # seconds
 # Longer than it takes until a host that is silent counts as lost.
 LONG = 15
+CHECKOUT = Path(__file__).resolve().parents[3]
 LINK_STATES = {cells.CUT: "down", cells.CUT_LONG: "down", cells.MUTE: "mute", cells.DEAF: "deaf"}
 
 
 class Fault:
     """How something befalls a party of the scene."""
 
-    def __init__(self, scene: Scene, who: str, how: str) -> None:
+    def __init__(self, scene: Scene, number: int, how: str) -> None:
+        """number is the host's."""
         self._scene = scene
         self._how = how
-        self._number = NUMBERS[who](scene)
+        self._number = number
 
     def last(self) -> None:
         """Let it last as long as it does, and end it, if it ends."""
@@ -45,6 +49,10 @@ class Fault:
             self._scene.links.set_rate(self._number, SLOW)
         elif self._how == cells.STOPPED:
             self._process.send_signal(signal.SIGSTOP)
+        elif self._how == cells.EXPIRED:
+            self._scene.certificates.wait_until_one_expires()
+        elif self._how == cells.FULL:
+            self._fill()
         else:
             if self._how == cells.POWER:
                 self._scene.links.set_link(self._number, "down")
@@ -62,6 +70,19 @@ class Fault:
             self._process.send_signal(signal.SIGCONT)
         elif self._how == cells.CRASHED:
             self._sub_host.memserver.start()
+        elif self._how == cells.FULL:
+            self._filler.communicate()
+            assert self._filler.returncode == 0
+
+    def _fill(self) -> None:
+        """Have another VM reserve all that the memserver has left."""
+        host, stat = self._scene.links.hosts[self._number], self._sub_host.memserver.stat()
+        command = [*host.prefix, sys.executable, "-m", "tests.qemu.fault_matrix.filler", host.address, PORT,
+                   stat["capacity"] - stat["reserved"]]  # fmt: skip
+        self._filler = subprocess.Popen(
+            list(map(str, command)), cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert self._filler.stdout.readline() == "full\n"
 
     @property
     def _sub_host(self) -> SubHost | None:
@@ -80,14 +101,20 @@ def _only(numbers: set[int]) -> int:
     return number
 
 
-# The host of each party. Where several are the same to the operation it is the first: that one decides who runs the VM.
-NUMBERS: dict[str, Callable[[Scene], int]] = {
-    cells.SOURCE: lambda scene: SOURCE,
-    cells.DESTINATION: lambda scene: DESTINATION,
-    cells.NEW: lambda scene: min(set(scene.after) - set(scene.before)),
-    cells.LEFT: lambda scene: min(set(scene.before) - set(scene.after)),
-    cells.KEPT: lambda scene: _only(set(scene.before) & set(scene.after)),
+# The host of each party, by the sub-hosts before and after. Where several are the same to the operation it is the
+# first: that one decides who runs the VM.
+_NUMBERS: dict[str, Callable[[set[int], set[int]], int]] = {
+    cells.SOURCE: lambda before, after: SOURCE,
+    cells.DESTINATION: lambda before, after: DESTINATION,
+    cells.NEW: lambda before, after: min(after - before),
+    cells.LEFT: lambda before, after: min(before - after),
+    cells.KEPT: lambda before, after: _only(before & after),
 }
+
+
+def number_of(who: str, operation: str) -> int:
+    """The number of the host that is this party of the operation."""
+    return _NUMBERS[who](*map(set, LAYOUTS[operation]))
 
 
 def play(scene: Scene, when: str, fault: Fault) -> str:

@@ -14,7 +14,8 @@ from service_manager import ServiceManager
 from lab.links import Hosts as Links
 from tests.qemu import guests
 from tests.qemu.fault_matrix import cells
-from tests.qemu.hosts import Place
+from tests.qemu.fault_matrix.certificates import Certificates, name
+from tests.qemu.hosts import CREDENTIALS, Place, encrypt
 from tests.qemu.memserver import Memserver
 from tests.qemu.split import MIB, shares, wait_until, where
 from tests.qemu.vm import FINISHED, Vm, start
@@ -61,8 +62,14 @@ class Scene:
     A context manager: all ends with it, and every link is whole again.
     """
 
-    def __init__(self, binaries: tuple[Path, Path], folder: Path, links: Links, operation: str, replicas: int) -> None:
-        """binaries are QEMU and the memserver; replicas how many sub-hosts each page is on."""
+    def __init__(
+        self, binaries: tuple[Path, Path], folder: Path, links: Links, operation: str, replicas: int = 1,
+        expires: int | None = None,
+    ) -> None:  # fmt: skip
+        """binaries are QEMU and the memserver; replicas how many sub-hosts each page is on.
+
+        expires: all speak TLS, and the certificate of the host of that number expires soon.
+        """
         self._qemu, memserver = binaries
         self._folder = folder
         self.links = links
@@ -70,10 +77,12 @@ class Scene:
         self.replicas = replicas
         self.called_off = False
         self.place = place()
+        self.certificates = None if expires is None else Certificates(folder / "pki", links, expires)
         self._stack = contextlib.ExitStack()
         with contextlib.ExitStack() as stack:
             self.sub_hosts = {
-                number: SubHost(stack, memserver, folder / f"sub-{number}", links, number) for number in SUB_HOSTS
+                number: SubHost(stack, memserver, folder / f"sub-{number}", links, number, self._options(number))
+                for number in SUB_HOSTS
             }
             self.before, self.after = LAYOUTS[operation]
             self._stack = stack
@@ -90,6 +99,10 @@ class Scene:
             self.links.set_rate(number, 0)
         self._stack.close()
 
+    def _options(self, number: int) -> list[object]:
+        """Of the memserver of that number."""
+        return self.certificates.memserver(number) if self.certificates else ["--plain"]
+
     def _vm(self, host: int, name: str, incoming: bool = False) -> Vm:
         vm = start(
             self._qemu,
@@ -98,6 +111,7 @@ class Scene:
             memory=f"{self.place.memory // MIB}M",
             accel=self.place.accel,
             incoming=incoming,
+            devices=self.certificates.vm(host) if self.certificates else (),
             prefix=self.links.hosts[host].prefix,
         )
         return self._stack.enter_context(vm)
@@ -109,7 +123,7 @@ class Scene:
         if not self.before:
             return vm
         split = self._vm(SOURCE, "split", incoming=True)
-        self._aim(vm, self.before)
+        self._aim(vm, self.before, split, SOURCE)
         vm.migrate_to(split, address=self.links.hosts[SOURCE].address)
         vm.stop()
         return split
@@ -122,9 +136,14 @@ class Scene:
         aims = [self.sub_hosts[n].memserver.sub_host(self.replicas * share) for n, share in zip(sub_hosts, each)]
         return {"main_limit": self.place.limit, "sub_hosts": aims}
 
-    def _aim(self, vm: Vm, sub_hosts: Sequence[int]) -> None:
-        vm.qmp("smemv-set-target", name=NAME, policy="threshold", replicas=self.replicas, **self.layout(sub_hosts))
+    def _aim(self, vm: Vm, sub_hosts: Sequence[int], destination: Vm, host: int) -> None:
+        """The VM is to go to that destination, on that host."""
+        options = {"tls_creds": CREDENTIALS} if self.certificates and where(vm)["state"] == "whole" else {}
+        vm.qmp("smemv-set-target", name=NAME, policy="threshold", replicas=self.replicas, **options,
+               **self.layout(sub_hosts))  # fmt: skip
         vm.set_capabilities("return-path")
+        if self.certificates:
+            encrypt(vm, destination, name(host))
 
     # -- the operation ------------------------------------------------------------------------------------------------
 
@@ -136,8 +155,8 @@ class Scene:
     def prepare(self) -> None:
         """What a controller does before pages move."""
         if self.moves:
-            self._aim(self.source, self.after)
             self.destination = self._vm(DESTINATION, "destination", incoming=True)
+            self._aim(self.source, self.after, self.destination, DESTINATION)
             self._uri = self.destination.listen(self.links.hosts[DESTINATION].address)
 
     def begin(self, when: str) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from lab import links
 from tests.qemu import binaries
-from tests.qemu.fault_matrix.cells import Cell, read
-from tests.qemu.fault_matrix.faults import Fault, play
+from tests.qemu.fault_matrix.cells import EXPIRED, Cell, read
+from tests.qemu.fault_matrix.faults import Fault, number_of, play
 from tests.qemu.fault_matrix.scene import LINKS, Scene
 
 pytestmark = pytest.mark.qemu
@@ -28,5 +28,7 @@ def lab() -> Iterator[links.Hosts]:
 @pytest.mark.parametrize("cell", CELLS)
 def test_cell(lab: links.Hosts, patched: Path, socket_folder: Path, cell: Cell) -> None:
     programs = (patched, binaries.memserver())
-    with Scene(programs, socket_folder, lab, cell.operation, cell.replicas) as scene:
-        assert play(scene, cell.when, Fault(scene, cell.who, cell.how)) in cell.outcome.split(", or ")
+    number = number_of(cell.who, cell.operation)
+    expires = number if cell.how == EXPIRED else None
+    with Scene(programs, socket_folder, lab, cell.operation, cell.replicas, expires) as scene:
+        assert play(scene, cell.when, Fault(scene, number, cell.how)) in cell.outcome.split(", or ")
