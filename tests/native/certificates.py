@@ -44,9 +44,10 @@ class Authority:
     def issue(self, folder: Path, common_name: str, names: str = "", purpose: str = BOTH, days: float = 1) -> Path:
         """Make the folder of a host whose certificate has these names (as DNS:a,IP:b), as server and as client.
 
+        A folder that is there gets a new one.
         days: how long it is good, from a week ago on; -1: until yesterday.
         """
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         shutil.copy(self.certificate, folder / "ca-cert.pem")
         request, extensions = folder / "request.pem", folder / "extensions"
         _openssl(

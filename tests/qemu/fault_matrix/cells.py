@@ -38,9 +38,9 @@ MUTE = "what it sends is lost for 5 s"
 DEAF = "what is sent to it is lost for 5 s"
 SLOW = "link of 2 Mbit/s for 5 s"
 FULL = "memory full for 5 s"
-EXPIRED = "certificate expired"
+EXPIRED = "certificate expired for 5 s"
 HOWS = (KILLED, CRASHED, STOPPED, POWER, CUT, CUT_LONG, MUTE, DEAF, SLOW, FULL, EXPIRED)
-FINAL = (KILLED, POWER, EXPIRED)
+FINAL = (KILLED, POWER)
 
 COMPLETES = "completes"
 STAYS = "runs on at the source"

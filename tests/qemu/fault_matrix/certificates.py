@@ -20,19 +20,23 @@ class Certificates:
 
     def __init__(self, folder: Path, links: Links, short: int) -> None:
         folder.mkdir()
-        authority = Authority(folder / "ca")
-        self._folders = [
-            authority.issue(
-                folder / name(number),
-                name(number),
-                f"DNS:{name(number)},IP:{host.address}",
-                days=(LIFE if number == short else DAY) / DAY,
-            )
-            for number, host in enumerate(links.hosts)
-        ]
+        self._authority = Authority(folder / "ca")
+        self._links = links
+        self._short = short
+        self._folders = [folder / name(number) for number in range(len(links.hosts))]
+        for number in range(len(links.hosts)):
+            self._issue(number, LIFE if number == short else DAY)
         self._end = time.time() + LIFE
         self._peers = folder / "peers"
         self._peers.write_text("".join(f"{name(number)}\n" for number in range(len(links.hosts))))
+
+    def _issue(self, number: int, seconds: float) -> None:
+        names = f"DNS:{name(number)},IP:{self._links.hosts[number].address}"
+        self._authority.issue(self._folders[number], name(number), names, days=seconds / DAY)
+
+    def renew(self) -> None:
+        """A new one in its place. QEMU reads it with each connection; a memserver is to be told."""
+        self._issue(self._short, DAY)
 
     def wait_until_one_expires(self) -> None:
         """It has to be good until now, so that it is the operation which meets it."""

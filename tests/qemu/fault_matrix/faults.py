@@ -73,15 +73,16 @@ class Fault:
         elif self._how == cells.FULL:
             self._filler.communicate()
             assert self._filler.returncode == 0
+        elif self._how == cells.EXPIRED:
+            self._scene.certificates.renew()
+            if self._sub_host:
+                self._process.send_signal(signal.SIGHUP)
 
     def _fill(self) -> None:
         """Have another VM reserve all that the memserver has left."""
-        host, stat = self._scene.links.hosts[self._number], self._sub_host.memserver.stat()
-        command = [*host.prefix, sys.executable, "-m", "tests.qemu.fault_matrix.filler", host.address, PORT,
-                   stat["capacity"] - stat["reserved"]]  # fmt: skip
-        self._filler = subprocess.Popen(
-            list(map(str, command)), cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        host = self._scene.links.hosts[self._number]
+        command = [*host.prefix, sys.executable, "-m", "tests.qemu.fault_matrix.filler", host.address, str(PORT)]
+        self._filler = subprocess.Popen(command, cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self._filler.stdout.readline() == "full\n"
 
     @property
