@@ -11,7 +11,7 @@ from tests.native.certificates import Authority
 from tests.qemu.hosts import credentials, server_credentials
 
 # Seconds: until the VM runs where the operation finds it, and not much more.
-LIFE = 45
+LIFE = 60
 DAY = 86400
 
 
