@@ -108,19 +108,20 @@ def test_end_of_the_vm_releases_the_sub_hosts(hosts: Hosts) -> None:
     assert [memserver.stat()["reserved"] for memserver in memservers] == [0, 0]
 
 
-def test_memserver_without_room_is_refused_first(hosts: Hosts) -> None:
+@pytest.mark.parametrize("full", [0, 1])
+def test_memserver_without_room_is_refused_first(hosts: Hosts, full: int) -> None:
     place = linux()
     source = hosts.running_vm(place)
     destination = hosts.vm(place, incoming=True)
-    memservers = [hosts.start_memserver(place.memory), hosts.start_memserver(64 * MIB)]
+    memservers = [hosts.start_memserver(64 * MIB if number == full else place.memory) for number in range(2)]
     set_target(source, "test", place.memory, place.limit, memservers)
     source.qmp("migrate", uri=destination.listen())
     state = source.wait_for_migration(timeout=60)
     assert state["status"] == "failed"
-    assert "sub-2" in state["error-desc"]
+    assert memservers[full].name in state["error-desc"]
     assert "NO_SPACE" in state["error-desc"]
     assert source.run_guest(2)["wrong"] == 0
-    assert memservers[0].stat()["sessions"] == []
+    assert memservers[1 - full].stat()["sessions"] == []
 
 
 @pytest.mark.parametrize("victim", ["memserver", "destination"])

@@ -19,6 +19,7 @@ def main(host: str, port: str) -> None:
         while (answer := c.open(session, left(c))).status == wire.NO_SPACE:
             continue
         assert answer.status == wire.OK, answer.text
+        assert left(c) == 0
         print("full", flush=True)
         sys.stdin.read()
         assert c.close(session).status == wire.OK
@@ -27,7 +28,7 @@ def main(host: str, port: str) -> None:
 def left(c: wire.Connection) -> int:
     """Pages that are not reserved."""
     stat = c.stat()
-    return (stat["capacity"] - stat["reserved"]) // wire.PAGE
+    return stat["capacity"] - stat["reserved"]
 
 
 if __name__ == "__main__":

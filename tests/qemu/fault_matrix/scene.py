@@ -256,7 +256,7 @@ class Scene:
 
         with contextlib.suppress(AssertionError):
             wait_until(lambda: not off())
-        assert not off(), f"wanted {wanted}; the VM says {where(vm)}"
+        assert not (left := off()), f"wanted {wanted}; there is {left}; the VM says {where(vm)}"
 
 
 def runs(vm: Vm) -> bool:

@@ -223,15 +223,23 @@ char *smemv_session_id(const SmemvSession *s)
 bool smemv_session_open(SmemvSession *s, Error **errp)
 {
     g_autofree SmemvConn *conns = g_new(SmemvConn, s->n_peers);
+    unsigned asked = 0;
     int ret = 0;
 
     for (unsigned i = 0; i < s->n_peers; i++) {
         smemv_conn_init(&conns[i], s, &s->peers[i]);
-        ret = ret ? ret : smemv_conn_send_open(&conns[i], s->peers[i].share,
-                                               errp);
+        if (!ret) {
+            ret = smemv_conn_send_open(&conns[i], s->peers[i].share, errp);
+            asked += !ret;
+        }
     }
     for (unsigned i = 0; i < s->n_peers; i++) {
-        ret = ret ? ret : smemv_conn_await_open(&conns[i], errp);
+        /* Each that was asked, or it could open after it was closed. */
+        if (i < asked) {
+            int one = smemv_conn_await_open(&conns[i], ret ? NULL : errp);
+
+            ret = ret ? ret : one;
+        }
         smemv_conn_close(&conns[i]);
         trace_smemv_session_open(s->peers[i].name, s->peers[i].share, ret);
     }
