@@ -55,6 +55,9 @@ options:
           - Bytes to reserve there, a multiple of the page.
           - Without it a sub-host that the VM has already keeps what it has.
         type: int
+      failure_domain:
+        description: What fails together with the host, such as its rack; without it nothing but the host itself.
+        type: str
   bandwidth:
     description: How much may be copied and pulled in a second; V(0B) sets no limit.
     type: str

@@ -10,7 +10,7 @@ import pytest
 from tests.integration.cluster import Cluster
 
 # What the roles leave on a host.
-TRACES = "ls -d /etc/smemv /usr/local/bin/* /usr/local/lib/smemv* /etc/systemd/system/smemv* /var/lib/smemv* 2>/dev/null"
+TRACES = "ls -d /etc/smemv /usr/local/*/smemv* /etc/systemd/system/smemv* /var/lib/smemv* 2>/dev/null"
 
 
 @pytest.fixture
