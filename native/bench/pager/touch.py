@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ MAIN_HOST, SUB_HOSTS = 0, 1
 
 def pin(processes: Iterable[int], processor: int | None) -> None:
     """All threads of these processes run on that processor only, or with None on any."""
-    processors = "0-1" if processor is None else str(processor)
+    processors = f"0-{os.cpu_count() - 1}" if processor is None else str(processor)
     for pid in processes:
         subprocess.run(["taskset", "--all-tasks", "--cpu-list", "--pid", processors, str(pid)], check=True,
                        stdout=subprocess.DEVNULL)  # fmt: skip

@@ -43,7 +43,7 @@ class SubHost:
 
     def __init__(
         self, stack: contextlib.ExitStack, binary: Path, folder: Path, links: Links, number: int,
-        options: Sequence[object] = ("--plain",),
+        options: Sequence[object],
     ) -> None:  # fmt: skip
         host = links.hosts[number]
         folder.mkdir()
@@ -63,7 +63,7 @@ class Scene:
     """
 
     def __init__(
-        self, binaries: tuple[Path, Path], folder: Path, links: Links, operation: str, replicas: int = 1,
+        self, binaries: tuple[Path, Path], folder: Path, links: Links, operation: str, replicas: int,
         expires: int | None = None,
     ) -> None:  # fmt: skip
         """binaries are QEMU and the memserver; replicas how many sub-hosts each page is on.
