@@ -1,485 +1,23 @@
 /*
- * Client: one connection to a memserver.
+ * Client: what a memserver is asked for.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "qemu/osdep.h"
-#include <poll.h>
 #include "qemu/cutils.h"
 #include "qemu/guest-random.h"
-#include "qemu/iov.h"
 #include "qemu/lockable.h"
-#include "qemu/sockets.h"
-#include "qemu/units.h"
 #include "qemu/timer.h"
-#include "io/channel-socket.h"
-#include "io/channel-tls.h"
-#include "qapi/qapi-events-smemv.h"
 #include "client.h"
-#include "loss.h"
 #include "page-map.h"
 #include "trace.h"
 
-/* After how long a silence a host counts as lost. */
-#define LOST_MS 10000
-
-/*
- * Room for the responses to SMEMV_GETS GETs of one page; and behind a part of
- * one for a whole record of TLS, or GnuTLS would keep some of that.
- */
-#define BUFFER_SIZE (64 * KiB)
-
-/* How often a wait looks up, where pages have two copies. */
-#define LOOK_MS 100
-
-void smemv_conn_init(SmemvConn *c, SmemvSession *s, SmemvPeer *peer)
-{
-    *c = (SmemvConn) { .session = s, .peer = peer };
-}
-
-void smemv_conn_close(SmemvConn *c)
-{
-    if (c->ioc) {
-        qio_channel_close(c->ioc, NULL);
-        object_unref(OBJECT(c->ioc));
-        c->ioc = NULL;
-    }
-    g_clear_pointer(&c->buf, g_free);
-    g_clear_pointer(&c->sealer, smemv_sealer_free);
-    c->start = c->end = 0;
-    c->gets = 0;
-    qatomic_set(&c->interrupted, false);
-}
-
-void smemv_conn_interrupt(SmemvConn *c)
-{
-    if (c->ioc) {
-        qatomic_set(&c->interrupted, true);
-        qio_channel_shutdown(c->ioc, QIO_CHANNEL_SHUTDOWN_BOTH, NULL);
-    }
-}
-
-/* Take note of whether the peer's memserver answers, and tell of a change. */
-static void set_lost(SmemvPeer *peer, bool lost)
-{
-    if (qatomic_xchg(&peer->lost, lost) == lost) {
-        return;
-    }
-    if (lost) {
-        qapi_event_send_smemv_sub_host_unreachable(peer->name, peer->host,
-                                                   peer->port);
-    } else {
-        qapi_event_send_smemv_sub_host_reachable(peer->name, peer->host,
-                                                 peer->port);
-    }
-}
-
-static int conn_failed(SmemvConn *c, Error **errp)
-{
-    error_prepend(errp, "memserver on %s (%s:%u): ", c->peer->name,
-                  c->peer->host, c->peer->port);
-    trace_smemv_conn_failed(c->peer->name);
-    if (!qatomic_read(&c->interrupted)) {
-        set_lost(c->peer, true);
-    }
-    smemv_conn_close(c);
-    return -1;
-}
-
-static int64_t now_ms(void)
-{
-    return qemu_clock_get_ms(QEMU_CLOCK_REALTIME);
-}
-
-/*
- * Nothing has come or gone since @since for as long as a wait lasts: whether
- * to go on waiting.
- */
-static bool conn_waits(SmemvConn *c, int64_t since, Error **errp)
-{
-    bool failed = qatomic_read(&c->peer->failed) ||
-                  (c->target && qatomic_read(&c->target->failed));
-    bool ends = c->session->replicas == 1 ||
-                (c->patience_ms ? now_ms() - since >= c->patience_ms : failed);
-
-    if (ends) {
-        error_setg(errp, "does not answer");
-        return false;
-    }
-    return true;
-}
-
-static bool conn_write(SmemvConn *c, const struct iovec *iov, size_t niov,
-                       Error **errp)
-{
-    g_autofree struct iovec *copy = g_memdup2(iov, niov * sizeof(*iov));
-    struct iovec *rest = copy;
-    unsigned left = niov;
-    int64_t since = 0;
-
-    while (left) {
-        ssize_t n = qio_channel_writev(c->ioc, rest, left, errp);
-
-        if (n == QIO_CHANNEL_ERR_BLOCK) {
-            since = since ?: now_ms();
-            if (!conn_waits(c, since, errp)) {
-                return false;
-            }
-        } else if (n < 0) {
-            return false;
-        } else {
-            since = 0;
-            iov_discard_front(&rest, &left, n);
-        }
-    }
-    return true;
-}
-
-/* Read at least a byte; 0 or less on an error. */
-static ssize_t conn_read_some(SmemvConn *c, void *to, size_t size,
-                              Error **errp)
-{
-    int64_t since = 0;
-
-    while (true) {
-        ssize_t n = qio_channel_read(c->ioc, to, size, errp);
-
-        if (n == 0) {
-            error_setg(errp, "closed the connection");
-        }
-        if (n != QIO_CHANNEL_ERR_BLOCK) {
-            return n;
-        }
-        since = since ?: now_ms();
-        if (!conn_waits(c, since, errp)) {
-            return n;
-        }
-    }
-}
-
-static int conn_send(SmemvConn *c, const struct iovec *iov, size_t niov,
-                     Error **errp)
-{
-    ERRP_GUARD();
-    g_autofree uint8_t *whole = NULL;
-    struct iovec one;
-
-    if (!c->ioc) {
-        error_setg(errp, "not connected");
-        return conn_failed(c, errp);
-    }
-    if (c->session->tls_dir && niov > 1) {
-        /* Of each part TLS would make a record of its own. */
-        one.iov_len = iov_size(iov, niov);
-        one.iov_base = whole = g_malloc(one.iov_len);
-        iov_to_buf(iov, niov, 0, whole, one.iov_len);
-        iov = &one;
-        niov = 1;
-    }
-    return conn_write(c, iov, niov, errp) ? 0 : conn_failed(c, errp);
-}
-
-/* Have at least @need bytes, at most BUFFER_SIZE, in @c->buf. */
-static int conn_fill(SmemvConn *c, size_t need, Error **errp)
-{
-    ERRP_GUARD();
-
-    if (c->end - c->start >= need) {
-        return 0;
-    }
-    if (!c->ioc) {
-        error_setg(errp, "not connected");
-        return conn_failed(c, errp);
-    }
-    memmove(c->buf, c->buf + c->start, c->end - c->start);
-    c->end -= c->start;
-    c->start = 0;
-    while (c->end < need) {
-        ssize_t n = conn_read_some(c, c->buf + c->end, BUFFER_SIZE - c->end,
-                                   errp);
-
-        if (n <= 0) {
-            return conn_failed(c, errp);
-        }
-        c->end += n;
-    }
-    return 0;
-}
-
-/* Take @size bytes into @to, from @c->buf as far as they are there. */
-static int conn_read(SmemvConn *c, uint8_t *to, size_t size, Error **errp)
-{
-    size_t have = MIN(size, c->end - c->start);
-
-    memcpy(to, c->buf + c->start, have);
-    c->start += have;
-    while (have < size) {
-        ssize_t n = conn_read_some(c, to + have, size - have, errp);
-
-        if (n <= 0) {
-            return conn_failed(c, errp);
-        }
-        have += n;
-    }
-    return 0;
-}
-
-/* Read the header of a response that has at most @longest bytes behind it. */
-static int conn_receive_header(SmemvConn *c, struct smemv_wire_response *r,
-                               size_t longest, Error **errp)
-{
-    ERRP_GUARD();
-    const char *wrong;
-
-    if (conn_fill(c, SMEMV_WIRE_HEADER_SIZE, errp)) {
-        return -1;
-    }
-    wrong = smemv_wire_get_response(c->buf + c->start, r);
-    if (!wrong && r->length > longest) {
-        wrong = "a longer response than was asked for";
-    }
-    if (wrong) {
-        error_setg(errp, "%s", wrong);
-        return conn_failed(c, errp);
-    }
-    c->start += SMEMV_WIRE_HEADER_SIZE;
-    return 0;
-}
-
-/*
- * Read what is behind the header. @payload points to it until the next read.
- * Returns the response's status.
- */
-static int conn_receive_payload(SmemvConn *c,
-                                const struct smemv_wire_response *r,
-                                const uint8_t **payload, Error **errp)
-{
-    if (conn_fill(c, r->length, errp)) {
-        return -1;
-    }
-    *payload = c->buf + c->start;
-    c->start += r->length;
-
-    if (r->status != SMEMV_WIRE_OK) {
-        error_setg(errp, "memserver on %s (%s:%u) refuses %s: %s: %.*s",
-                   c->peer->name, c->peer->host, c->peer->port,
-                   smemv_wire_opcode_name(r->opcode),
-                   smemv_wire_status_name(r->status),
-                   (int)MIN(r->length, SMEMV_WIRE_TEXT_SIZE), *payload);
-    }
-    return r->status;
-}
-
-static int conn_receive(SmemvConn *c, struct smemv_wire_response *r,
-                        const uint8_t **payload, Error **errp)
-{
-    int ret = conn_receive_header(c, r, BUFFER_SIZE, errp);
-
-    if (!ret) {
-        ret = conn_receive_payload(c, r, payload, errp);
-    }
-    if (!ret && qatomic_read(&c->peer->lost)) {
-        /* Another connection may have failed since this one was made. */
-        set_lost(c->peer, false);
-    }
-    return ret;
-}
-
-static int conn_send_request(SmemvConn *c, struct smemv_wire_request q,
-                             const void *body, size_t body_size, Error **errp)
-{
-    uint8_t header[SMEMV_WIRE_HEADER_SIZE];
-    struct iovec iov[2] = {
-        { header, sizeof(header) },
-        { (void *)body, body_size },
-    };
-
-    smemv_wire_put_request(header, &q);
-    return conn_send(c, iov, body_size ? 2 : 1, errp);
-}
-
-/* Await the response to @opcode, which has @length bytes of payload. */
-static int conn_receive_response(SmemvConn *c, unsigned opcode,
-                                 const uint8_t **payload, uint32_t length,
-                                 Error **errp)
-{
-    ERRP_GUARD();
-    struct smemv_wire_response r;
-    int status = conn_receive(c, &r, payload, errp);
-
-    if (status == SMEMV_WIRE_OK && (r.opcode != opcode || r.length != length)) {
-        error_setg(errp, "answers %s with something else",
-                   smemv_wire_opcode_name(opcode));
-        return conn_failed(c, errp);
-    }
-    return status;
-}
-
-static int conn_call(SmemvConn *c, struct smemv_wire_request q,
-                     const void *body, size_t body_size,
-                     const uint8_t **payload, uint32_t length, Error **errp)
-{
-    int ret = conn_send_request(c, q, body, body_size, errp);
-
-    return ret ? ret : conn_receive_response(c, q.opcode, payload, length,
-                                             errp);
-}
-
-static struct smemv_wire_request request(unsigned opcode)
-{
-    return (struct smemv_wire_request) { .opcode = opcode };
-}
-
-/*
- * Have waits on @fd in one direction look up, where pages have two copies; or
- * end, where the connection is impatient.
- */
-static void set_look_up(SmemvConn *c, int fd, int option)
-{
-    unsigned ms = c->session->replicas > 1 ? LOOK_MS :
-                  c->impatient && option == SO_RCVTIMEO ? LOST_MS : 0;
-    struct timeval look = { ms / 1000, ms % 1000 * 1000 };
-
-    if (ms) {
-        setsockopt(fd, SOL_SOCKET, option, &look, sizeof(look));
-    }
-}
-
-/* Connect, and wait no longer than for an answer. 0, or -errno. */
-static int connect_socket(SmemvConn *c, int fd, const struct addrinfo *ai)
-{
-    struct pollfd connected = { .fd = fd, .events = POLLOUT };
-    int64_t since = now_ms();
-    socklen_t size = sizeof(int);
-    int failure;
-
-    set_look_up(c, fd, SO_SNDTIMEO);
-    if (!connect(fd, ai->ai_addr, ai->ai_addrlen)) {
-        return 0;
-    }
-    if (errno != EINPROGRESS) {
-        return -errno;
-    }
-    while (!poll(&connected, 1, LOOK_MS)) {
-        if (!conn_waits(c, since, NULL)) {
-            return -ETIMEDOUT;
-        }
-    }
-    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &failure, &size) ? -errno :
-                                                                   -failure;
-}
-
-/*
- * A socket that is connected to the peer, or -1. QEMU's own way to connect
- * waits minutes for a host that is down; this one no longer than for a
- * memserver that falls silent.
- */
-static int peer_socket(SmemvConn *c, Error **errp)
-{
-    g_autofree char *port = g_strdup_printf("%u", c->peer->port);
-    struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
-    struct addrinfo *all, *ai;
-    int fd = -1, failure = 0, ret;
-
-    ret = getaddrinfo(c->peer->host, port, &hints, &all);
-    if (ret) {
-        error_setg(errp, "no such address: %s", gai_strerror(ret));
-        return -1;
-    }
-    for (ai = all; ai; ai = ai->ai_next) {
-        fd = qemu_socket(ai->ai_family, ai->ai_socktype, ai->ai_protocol);
-        failure = fd >= 0 && smemv_loss_notice(fd, LOST_MS) ?
-                  connect_socket(c, fd, ai) : -errno;
-        if (!failure) {
-            break;
-        }
-        if (fd >= 0) {
-            close(fd);
-            fd = -1;
-        }
-    }
-    freeaddrinfo(all);
-    if (fd < 0) {
-        error_setg_errno(errp, -failure, "cannot connect");
-    }
-    return fd;
-}
-
-/* Have TLS over @c's channel. */
-static bool conn_start_tls(SmemvConn *c, Error **errp)
-{
-    QCryptoTLSCreds *creds = smemv_session_credentials(c->session, errp);
-    QIOChannelTLS *tioc;
-    int64_t since = now_ms();
-    int ret;
-
-    if (!creds) {
-        return false;
-    }
-    tioc = qio_channel_tls_new_client(c->ioc, creds, c->peer->host, errp);
-    object_unref(OBJECT(creds));
-    if (!tioc) {
-        return false;
-    }
-    object_unref(OBJECT(c->ioc));
-    c->ioc = QIO_CHANNEL(tioc);
-    qio_channel_set_name(c->ioc, "smemv-tls");
-    /* Not by the channel: it would leave the rest to the main loop. */
-    do {
-        ret = qcrypto_tls_session_handshake(tioc->session, errp);
-    } while (ret > QCRYPTO_TLS_HANDSHAKE_COMPLETE &&
-             conn_waits(c, since, errp));
-    return ret == QCRYPTO_TLS_HANDSHAKE_COMPLETE &&
-           !qcrypto_tls_session_check_credentials(tioc->session, errp);
-}
-
-static int conn_connect(SmemvConn *c, Error **errp)
-{
-    ERRP_GUARD();
-    struct smemv_wire_hello hello = {
-        .version_min = SMEMV_WIRE_VERSION,
-        .version_max = SMEMV_WIRE_VERSION,
-    };
-    uint8_t body[SMEMV_WIRE_HELLO_SIZE];
-    const uint8_t *payload;
-    QIOChannelSocket *sioc = NULL;
-    int fd;
-
-    smemv_conn_close(c);
-    fd = peer_socket(c, errp);
-    if (fd >= 0) {
-        set_look_up(c, fd, SO_RCVTIMEO);
-        sioc = qio_channel_socket_new_fd(fd, errp);
-        if (!sioc) {
-            close(fd);
-        }
-    }
-    if (!sioc) {
-        return conn_failed(c, errp);
-    }
-    c->ioc = QIO_CHANNEL(sioc);
-    c->fd = fd;
-    c->buf = g_malloc(BUFFER_SIZE);
-    qio_channel_set_name(c->ioc, "smemv");
-    if (c->session->tls_dir && !conn_start_tls(c, errp)) {
-        return conn_failed(c, errp);
-    }
-    if (c->session->seal) {
-        c->sealer = smemv_sealer_new(c->session->seal, SMEMV_BATCH, errp);
-        if (!c->sealer) {
-            return conn_failed(c, errp);
-        }
-    }
-    smemv_wire_put_hello(body, &hello);
-    return conn_call(c, request(SMEMV_WIRE_HELLO), body, sizeof(body), &payload,
-                     SMEMV_WIRE_HELLO_SIZE, errp);
-}
-
 int smemv_conn_send_open(SmemvConn *c, uint64_t pages, Error **errp)
 {
+    struct smemv_wire_request q = { .opcode = SMEMV_WIRE_OPEN };
     struct smemv_wire_open o = { .reserve = pages };
     uint8_t body[SMEMV_WIRE_OPEN_SIZE];
-    int ret = conn_connect(c, errp);
+    int ret = smemv_conn_connect(c, errp);
 
     if (ret) {
         return ret;
@@ -491,15 +29,14 @@ int smemv_conn_send_open(SmemvConn *c, uint64_t pages, Error **errp)
     memcpy(o.holder, c->peer->holder, sizeof(o.holder));
     qemu_mutex_unlock(&c->peer->lock);
     smemv_wire_put_open(body, &o);
-    return conn_send_request(c, request(SMEMV_WIRE_OPEN), body, sizeof(body),
-                             errp);
+    return smemv_conn_send_request(c, q, body, sizeof(body), errp);
 }
 
 int smemv_conn_await_open(SmemvConn *c, Error **errp)
 {
     const uint8_t *payload;
-    int ret = conn_receive_response(c, SMEMV_WIRE_OPEN, &payload,
-                                    sizeof(uint64_t), errp);
+    int ret = smemv_conn_receive_response(c, SMEMV_WIRE_OPEN, &payload,
+                                          sizeof(uint64_t), errp);
 
     if (!ret) {
         QEMU_LOCK_GUARD(&c->peer->lock);
@@ -510,12 +47,13 @@ int smemv_conn_await_open(SmemvConn *c, Error **errp)
 
 int smemv_conn_send_attach(SmemvConn *c, Error **errp)
 {
+    struct smemv_wire_request q = { .opcode = SMEMV_WIRE_ATTACH };
     struct smemv_wire_attach a;
     uint8_t body[SMEMV_WIRE_ATTACH_SIZE];
     int ret;
 
     if (!c->ioc) {
-        ret = conn_connect(c, errp);
+        ret = smemv_conn_connect(c, errp);
         if (ret) {
             return ret;
         }
@@ -527,15 +65,14 @@ int smemv_conn_send_attach(SmemvConn *c, Error **errp)
     a.epoch = c->epoch = c->peer->epoch;
     qemu_mutex_unlock(&c->peer->lock);
     smemv_wire_put_attach(body, &a);
-    return conn_send_request(c, request(SMEMV_WIRE_ATTACH), body, sizeof(body),
-                             errp);
+    return smemv_conn_send_request(c, q, body, sizeof(body), errp);
 }
 
 int smemv_conn_await_attach(SmemvConn *c, Error **errp)
 {
     const uint8_t *payload;
-    int ret = conn_receive_response(c, SMEMV_WIRE_ATTACH, &payload,
-                                    sizeof(uint64_t), errp);
+    int ret = smemv_conn_receive_response(c, SMEMV_WIRE_ATTACH, &payload,
+                                          sizeof(uint64_t), errp);
 
     if (!ret) {
         trace_smemv_conn_attached(c->peer->name, c->epoch);
@@ -562,7 +99,7 @@ static int conn_seal(SmemvConn *c, const SmemvPut *puts, size_t n,
                                            puts[i].data, puts[i].version,
                                            errp);
         if (!sealed[i].data) {
-            return conn_failed(c, errp);
+            return smemv_conn_failed(c, errp);
         }
     }
     return 0;
@@ -635,7 +172,7 @@ int smemv_conn_send_puts(SmemvConn *c, const SmemvPut *puts, size_t n,
         }
         sent++;
     }
-    if (n && conn_send(c, iov, niov, errp)) {
+    if (n && smemv_conn_send(c, iov, niov, errp)) {
         return -1;
     }
     *requests += sent;
@@ -666,7 +203,7 @@ int smemv_conn_send_drops(SmemvConn *c, const uint64_t *pages, size_t n,
             iov.iov_len += SMEMV_WIRE_HEADER_SIZE;
             ++*requests;
         }
-        if (conn_send(c, &iov, 1, errp)) {
+        if (smemv_conn_send(c, &iov, 1, errp)) {
             return -1;
         }
     }
@@ -680,7 +217,7 @@ int smemv_conn_await(SmemvConn *c, size_t requests, Error **errp)
     int first = 0;
 
     while (requests--) {
-        int ret = conn_receive(c, &r, &payload, first ? NULL : errp);
+        int ret = smemv_conn_receive(c, &r, &payload, first ? NULL : errp);
 
         if (ret < 0) {
             return first ? first : ret;
@@ -708,7 +245,7 @@ int smemv_conn_send_gets(SmemvConn *c, const uint64_t *pages, size_t n,
 
         smemv_wire_put_request(heads + i * SMEMV_WIRE_HEADER_SIZE, &q);
     }
-    if (conn_send(c, &iov, 1, errp)) {
+    if (smemv_conn_send(c, &iov, 1, errp)) {
         return -1;
     }
     c->gets += n;
@@ -728,7 +265,7 @@ int smemv_conn_receive_get(SmemvConn *c, uint64_t page, const uint8_t **data,
     int ret;
 
     c->gets--;
-    ret = conn_receive(c, &r, &payload, errp);
+    ret = smemv_conn_receive(c, &r, &payload, errp);
     if (ret) {
         return ret;
     }
@@ -744,7 +281,7 @@ int smemv_conn_receive_get(SmemvConn *c, uint64_t page, const uint8_t **data,
     }
     if (wrong) {
         error_setg(errp, "answers GET with %s", wrong);
-        return conn_failed(c, errp);
+        return smemv_conn_failed(c, errp);
     }
     *data = NULL;
     if (!(e.flags & SMEMV_WIRE_ENTRY_PRESENT)) {
@@ -764,40 +301,6 @@ int smemv_conn_get(SmemvConn *c, uint64_t page, const uint8_t **data,
     int ret = smemv_conn_send_gets(c, &page, 1, errp);
 
     return ret ? ret : smemv_conn_receive_get(c, page, data, errp);
-}
-
-int smemv_conns_answering(SmemvConn *conns, unsigned n)
-{
-    g_autofree GPollFD *fds = NULL;
-    unsigned waiting = 0, last = 0, n_fds = 0;
-
-    for (unsigned i = 0; i < n; i++) {
-        if (conns[i].gets && conns[i].end > conns[i].start) {
-            return i;
-        }
-        if (conns[i].gets) {
-            waiting++;
-            last = i;
-        }
-    }
-    if (waiting < 2) {
-        return waiting ? last : -1;
-    }
-    fds = g_new(GPollFD, waiting);
-    for (unsigned i = 0; i < n; i++) {
-        if (conns[i].gets) {
-            fds[n_fds++] = (GPollFD) { .fd = conns[i].fd, .events = G_IO_IN };
-        }
-    }
-    if (!g_poll(fds, n_fds, conns->patience_ms ?: LOST_MS)) {
-        smemv_conn_interrupt(&conns[last]);
-    }
-    for (unsigned i = 0, fd = 0; i < n; i++) {
-        if (conns[i].gets && fds[fd++].revents) {
-            return i;
-        }
-    }
-    return last;
 }
 
 /* The entries of a run, and what is wrong with them, if anything is. */
@@ -835,27 +338,27 @@ int smemv_conn_get_run(SmemvConn *c, uint64_t page, unsigned n, uint8_t *data,
     struct smemv_wire_response r;
     const uint8_t *payload;
     const char *wrong;
-    int ret = conn_send_request(c, q, NULL, 0, errp);
+    int ret = smemv_conn_send_request(c, q, NULL, 0, errp);
 
     if (!ret) {
-        ret = conn_receive_header(c, &r, SMEMV_WIRE_MAX_PAYLOAD, errp);
+        ret = smemv_conn_receive_header(c, &r, SMEMV_WIRE_MAX_PAYLOAD, errp);
     }
     if (ret) {
         return ret;
     }
     if (r.status != SMEMV_WIRE_OK) {
-        return conn_receive_payload(c, &r, &payload, errp);
+        return smemv_conn_receive_payload(c, &r, &payload, errp);
     }
     wrong = r.opcode == SMEMV_WIRE_GET &&
             r.length >= n * SMEMV_WIRE_ENTRY_SIZE ? NULL : "no page entries";
     if (!wrong) {
-        if (conn_fill(c, n * SMEMV_WIRE_ENTRY_SIZE, errp)) {
+        if (smemv_conn_fill(c, n * SMEMV_WIRE_ENTRY_SIZE, errp)) {
             return -1;
         }
         wrong = run_checksums(&r, n, c->buf + c->start, crc);
         c->start += n * SMEMV_WIRE_ENTRY_SIZE;
     }
-    if (!wrong && conn_read(c, data, (size_t)n * SMEMV_PAGE_SIZE, errp)) {
+    if (!wrong && smemv_conn_read(c, data, (size_t)n * SMEMV_PAGE_SIZE, errp)) {
         return -1;
     }
     for (unsigned i = 0; !wrong && i < n; i++) {
@@ -900,8 +403,8 @@ int smemv_conn_copy(SmemvConn *c, uint64_t page, unsigned n,
     }
     smemv_wire_put_copy(body, &m);
     c->target = target;
-    ret = conn_call(c, q, body, sizeof(body), &payload, sizeof(uint64_t),
-                    errp);
+    ret = smemv_conn_call(c, q, body, sizeof(body), &payload, sizeof(uint64_t),
+                          errp);
     c->target = NULL;
     if (!ret) {
         *copied = smemv_wire_get_u64(payload);
@@ -917,7 +420,7 @@ int smemv_conn_reserve(SmemvConn *c, uint64_t pages, Error **errp)
     };
     const uint8_t *payload;
 
-    return conn_call(c, q, NULL, 0, &payload, sizeof(uint64_t), errp);
+    return smemv_conn_call(c, q, NULL, 0, &payload, sizeof(uint64_t), errp);
 }
 
 int smemv_conn_claim(SmemvConn *c, bool renew, Error **errp)
@@ -947,7 +450,7 @@ int smemv_conn_claim(SmemvConn *c, bool renew, Error **errp)
             .address = c->epoch,
         };
 
-        ret = conn_call(c, q, NULL, 0, &payload, sizeof(uint64_t), errp);
+        ret = smemv_conn_call(c, q, NULL, 0, &payload, sizeof(uint64_t), errp);
     }
     if (!ret) {
         QEMU_LOCK_GUARD(&peer->lock);
@@ -960,7 +463,7 @@ int smemv_conn_claim(SmemvConn *c, bool renew, Error **errp)
 
 int smemv_conn_claim_vm(SmemvConn *c, Error **errp)
 {
-    int64_t deadline = qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + LOST_MS;
+    int64_t deadline = qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + SMEMV_LOST_MS;
 
     while (true) {
         Error *err = NULL;
@@ -977,6 +480,7 @@ int smemv_conn_claim_vm(SmemvConn *c, Error **errp)
 
 int smemv_conn_close_session(SmemvConn *c, Error **errp)
 {
+    struct smemv_wire_request q = { .opcode = SMEMV_WIRE_CLOSE };
     struct smemv_wire_close m;
     uint8_t body[SMEMV_WIRE_CLOSE_SIZE];
     const uint8_t *payload;
@@ -984,6 +488,5 @@ int smemv_conn_close_session(SmemvConn *c, Error **errp)
     memcpy(m.id, c->session->id, sizeof(m.id));
     memcpy(m.token, c->session->token, sizeof(m.token));
     smemv_wire_put_close(body, &m);
-    return conn_call(c, request(SMEMV_WIRE_CLOSE), body, sizeof(body), &payload,
-                     0, errp);
+    return smemv_conn_call(c, q, body, sizeof(body), &payload, 0, errp);
 }

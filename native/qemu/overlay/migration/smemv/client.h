@@ -1,21 +1,14 @@
 /*
- * Client: one connection to a memserver.
+ * Client: what a memserver is asked for, on a connection.
  *
- * A connection belongs to one thread at a time. All calls block, and none may
- * be made with a lock held that a page fault needs.
- *
- * Calls that return int return a status of the protocol (SMEMV_WIRE_OK is 0),
- * or -1 when the connection failed; @errp is set whenever it is not 0. After
- * a -1 the connection is closed, and the next smemv_conn_attach() makes a new
- * one.
+ * What conn.h says of its calls holds for these.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #ifndef SMEMV_CLIENT_H
 #define SMEMV_CLIENT_H
 
-#include "io/channel.h"
-#include "session.h"
+#include "conn.h"
 
 /* How long to wait before a lost memserver is tried again. */
 #define SMEMV_RECONNECT_US 100000
@@ -26,32 +19,6 @@
  */
 #define SMEMV_PATIENCE_MS 1000
 
-/* Pages in one batch of smemv_conn_send_puts(). */
-#define SMEMV_BATCH 64
-
-/* GETs of one page that are sent at once. */
-#define SMEMV_GETS 8
-
-typedef struct SmemvConn {
-    SmemvSession *session;
-    SmemvPeer *peer;
-    QIOChannel *ioc;             /* NULL while not connected */
-    int fd;                      /* its socket */
-    unsigned gets;               /* sent on it, and not answered yet */
-    bool impatient;              /* a silence of 10 s ends it */
-    bool interrupted;            /* (atomic) this process ends it */
-    SmemvSealer *sealer;         /* while connected, of a sealed session */
-    uint64_t epoch;              /* with which it attached last */
-    /*
-     * Where pages have two copies: how long to wait for an answer; 0: until
-     * the peer is found to have failed.
-     */
-    unsigned patience_ms;
-    SmemvPeer *target;           /* of a copying that is waited for, as well */
-    uint8_t *buf;                /* received, and not yet taken */
-    size_t start, end;           /* of what is in @buf */
-} SmemvConn;
-
 /* One page to be put. */
 typedef struct SmemvPut {
     uint64_t page;
@@ -59,9 +26,6 @@ typedef struct SmemvPut {
     /* To be sealed with: the same for both copies. 0: with a new one. */
     uint64_t version;
 } SmemvPut;
-
-void smemv_conn_init(SmemvConn *c, SmemvSession *s, SmemvPeer *peer);
-void smemv_conn_close(SmemvConn *c);
 
 /*
  * Open the session on the peer: reserve @pages. The second call awaits
@@ -116,12 +80,6 @@ int smemv_conn_receive_get(SmemvConn *c, uint64_t page, const uint8_t **data,
                            Error **errp);
 
 /*
- * Which of @n connections has the next answer to a GET: waits for it where
- * several await some, and ends one where all are silent. -1 where none does.
- */
-int smemv_conns_answering(SmemvConn *conns, unsigned n);
-
-/*
  * Fetch the run of @n pages, at most SMEMV_WIRE_MAX_PAGES, that begins at
  * @page, into @data. SMEMV_WIRE_CHECKSUM where one is missing as well.
  */
@@ -159,8 +117,5 @@ int smemv_conn_claim_vm(SmemvConn *c, Error **errp);
 
 /* Close the session. */
 int smemv_conn_close_session(SmemvConn *c, Error **errp);
-
-/* Wake a thread that is blocked in a call on @c; its call returns -1. */
-void smemv_conn_interrupt(SmemvConn *c);
 
 #endif

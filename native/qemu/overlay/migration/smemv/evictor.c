@@ -14,6 +14,7 @@
 #include "qemu/lockable.h"
 #include "client.h"
 #include "evictor.h"
+#include "pages.h"
 #include "readahead.h"
 #include "smemv.h"
 #include "trace.h"
@@ -59,10 +60,10 @@ static size_t move_out(SmemvPager *p)
         uint64_t page;
         int ret;
 
-        if (staging_full(p) || !smemv_pager_oldest(p, &page)) {
+        if (staging_full(p) || !smemv_pages_oldest(p, &page)) {
             break;
         }
-        ret = smemv_pager_move(p, smemv_staging_host(&p->staging,
+        ret = smemv_pages_move(p, smemv_staging_host(&p->staging,
                                                      p->staging.head),
                                smemv_page_map_host(p->map, page), false);
         switch (ret) {
@@ -76,10 +77,10 @@ static size_t move_out(SmemvPager *p)
             p->pinned++;
             /* fall through */
         case -EAGAIN:
-            smemv_pager_arrived(p, page);
+            smemv_pages_arrived(p, page);
             break;
         case -ENOENT:            /* given back by the guest: it reads as zero */
-            smemv_pager_went_out(p, page, (SmemvPair) { SMEMV_ZERO, 0 });
+            smemv_pages_went_out(p, page, (SmemvPair) { SMEMV_ZERO, 0 });
             moved++;
             break;
         default:
@@ -102,7 +103,7 @@ static size_t move_out(SmemvPager *p)
 static uint8_t place_for(SmemvPager *p, uint64_t page, uint8_t beside)
 {
     SmemvSession *s = p->session;
-    SmemvCopy *copy = smemv_pager_copy_of(p, page);
+    SmemvCopy *copy = smemv_pages_copy_of(p, page);
     uint8_t best = p->home[page];
     double most = 0;
 
@@ -145,13 +146,13 @@ static SmemvPair still_wanted(const SmemvSession *s, SmemvPair pair)
 static SmemvPair pair_for(SmemvPager *p, uint64_t page, SmemvPair beside)
 {
     SmemvSession *s = p->session;
-    SmemvPair home = still_wanted(s, smemv_pager_home(p, page));
+    SmemvPair home = still_wanted(s, smemv_pages_home(p, page));
     int second;
 
     if (s->replicas == 1) {
         return (SmemvPair) { place_for(p, page, beside.place), 0 };
     }
-    if (smemv_pager_copy_of(p, page)) {
+    if (smemv_pages_copy_of(p, page)) {
         /* An older content is just arriving at a peer; soon both can do. */
         return (SmemvPair) { 0, 0 };
     }
@@ -173,7 +174,7 @@ static void assign_to(SmemvEvictor *e, SmemvPut put, uint8_t place)
     SmemvPager *p = e->p;
     SmemvPeer *peer = &p->session->peers[place - SMEMV_REMOTE];
     SmemvRound *r = &e->rounds[place - SMEMV_REMOTE];
-    SmemvPair home = smemv_pager_home(p, put.page);
+    SmemvPair home = smemv_pages_home(p, put.page);
 
     r->puts[r->n++] = put;
     peer->stored += home.place != place && home.twin != place;
@@ -350,17 +351,17 @@ static void finish_slot(SmemvEvictor *e, SmemvSlot *slot, SmemvPair pair,
     if (slot->touched) {
         p->doubled--;
         if (alive.place != SMEMV_ZERO) {
-            smemv_pager_left_behind(p, slot->page, alive);
+            smemv_pages_left_behind(p, slot->page, alive);
         } else {
-            smemv_pager_settle_home(p, slot->page, alive);
+            smemv_pages_settle_home(p, slot->page, alive);
         }
     } else if (pair.place != SMEMV_ZERO && alive.place == SMEMV_ZERO) {
         /* Nobody has it who counts. */
         slot->sending = false;
-        smemv_pager_bring_back(p, slot->page);
+        smemv_pages_bring_back(p, slot->page);
     } else {
         p->unsent += !sent;
-        smemv_pager_went_out(p, slot->page, alive);
+        smemv_pages_went_out(p, slot->page, alive);
     }
 }
 
@@ -423,7 +424,7 @@ static size_t send_out(SmemvEvictor *e)
     qemu_mutex_unlock(&p->lock);
     if (short_of_room) {
         /* What is not needed there makes room for the next round. */
-        smemv_pager_tidy(p);
+        smemv_pages_tidy(p);
     }
     send_rounds(e);
     qemu_mutex_lock(&p->lock);

@@ -6,6 +6,7 @@
 #include "qemu/osdep.h"
 #include "qemu/lockable.h"
 #include "leaving.h"
+#include "pages.h"
 #include "rebalance.h"
 #include "smemv.h"
 #include "twins.h"
@@ -241,7 +242,7 @@ void smemv_leaving_changes(SmemvLeaving *l,
 
         if (p->home_twin) {
             QEMU_LOCK_GUARD(&p->lock);
-            home = smemv_pager_home(p, page);
+            home = smemv_pages_home(p, page);
         }
         tell(page, smemv_leaving_pair(l, page), numbered_pair(l, home));
     }

@@ -9,6 +9,7 @@
 #include "qemu/timer.h"
 #include "qapi/qapi-events-smemv.h"
 #include "client.h"
+#include "pages.h"
 #include "rebuild.h"
 #include "trace.h"
 #include "twins.h"
@@ -71,14 +72,14 @@ static void write_off(SmemvPager *p, uint8_t place, uint64_t page, uint64_t end)
 {
     for (; page < end; page++) {
         SmemvPair pair = smemv_page_map_get(p->map, page);
-        SmemvPair home = smemv_pager_home(p, page);
+        SmemvPair home = smemv_pages_home(p, page);
         SmemvPair rest = smemv_pair_without(home, place);
 
         if (pair.place == place || pair.twin == place) {
-            smemv_pager_set(p, page, smemv_pair_without(pair, place));
+            smemv_pages_set(p, page, smemv_pair_without(pair, place));
         }
         if (!smemv_pair_equal(home, rest)) {
-            smemv_pager_set_home(p, page, rest);
+            smemv_pages_set_home(p, page, rest);
             if (p->keeps && rest.place) {
                 /* The destination may count on one of the two. */
                 p->session->peers[rest.place - SMEMV_REMOTE].needed = true;

@@ -8,6 +8,7 @@
 #include "client.h"
 #include "evictor.h"
 #include "mover.h"
+#include "pages.h"
 #include "pull.h"
 #include "smemv.h"
 #include "trace.h"
@@ -92,14 +93,14 @@ static unsigned next_run(SmemvMover *m, unsigned most, uint64_t *page)
             continue;
         }
         pair = smemv_page_map_get(map, *page);
-        copy = smemv_pager_copy_of(p, *page);
+        copy = smemv_pages_copy_of(p, *page);
         if (copy) {
             m->cursor = copy->page + copy->n;
             continue;
         }
         while (n < most && *page + n < map->pages &&
                smemv_pair_equal(smemv_page_map_get(map, *page + n), pair) &&
-               !smemv_pager_copy_of(p, *page + n)) {
+               !smemv_pages_copy_of(p, *page + n)) {
             n++;
         }
         m->cursor = *page + n;
@@ -184,12 +185,12 @@ static void begin_copy(SmemvPager *p, SmemvCopy *copy)
     to->busy += copy->n;
     for (unsigned i = 0; i < copy->n; i++) {
         uint64_t page = copy->page + i;
-        SmemvPair home = smemv_pager_home(p, page);
+        SmemvPair home = smemv_pages_home(p, page);
         SmemvPair rest = smemv_pair_without(home, SMEMV_REMOTE + copy->to);
 
         /* What it may have there already is replaced. */
         to->stored += smemv_pair_equal(home, rest);
-        smemv_pager_set_home(p, page, rest);
+        smemv_pages_set_home(p, page, rest);
     }
 }
 
@@ -209,12 +210,12 @@ static void end_copy_of(SmemvPager *p, const SmemvCopy *copy, uint64_t page)
         /* A page that has two copies is read from where it was. */
         pair = rest.place ? (SmemvPair) { rest.place, to } :
                             (SmemvPair) { to, 0 };
-        smemv_pager_drop(p, copy->from, page);
+        smemv_pages_drop(p, copy->from, page);
     } else {
-        smemv_pager_drop(p, copy->to, page);
+        smemv_pages_drop(p, copy->to, page);
         return;
     }
-    smemv_pager_set(p, page, pair);
+    smemv_pages_set(p, page, pair);
 }
 
 /*
@@ -233,7 +234,7 @@ static void end_copy(SmemvPager *p, SmemvCopy *copy, bool failed)
         uint64_t page = copy->page + i;
 
         if (failed || test_bit(i, copy->touched)) {
-            smemv_pager_drop(p, copy->to, page);
+            smemv_pages_drop(p, copy->to, page);
         } else {
             end_copy_of(p, copy, page);
         }

@@ -1,5 +1,5 @@
 /*
- * Pager: pages in and out of a split VM.
+ * Pager: pages in and out of a split VM, from the start to the end of it.
  *
  * Fault threads serve the userfaultfd; each has connections of its own to
  * every sub-host, so that a fault waits for nobody else's transfer. One
@@ -23,9 +23,6 @@
 #include "staging.h"
 #include "twins.h"
 
-/* Faults that can wait for the network at once. */
-#define SMEMV_FAULT_THREADS 4
-
 /* A run that is being copied from one sub-host to another. */
 typedef struct SmemvCopy {
     uint64_t page;
@@ -37,18 +34,6 @@ typedef struct SmemvCopy {
     QLIST_ENTRY(SmemvCopy) next;
 } SmemvCopy;
 
-/* A page that comes in for a fault. */
-typedef struct SmemvFetch {
-    uint64_t page;
-    int64_t began;               /* when the fault was read, in ns */
-    SmemvPair pair;              /* where it was */
-    SmemvSource source;          /* where it is fetched from */
-    int asked;                   /* the peer whose answer is awaited */
-    bool here;
-    bool keep;                   /* its copy there may be of use again */
-    SmemvDigest digest;          /* of what came in, if @keep */
-} SmemvFetch;
-
 /* Pages moved while the pager's lock is held, about a microsecond each. */
 #define SMEMV_MOVES_PER_LOCK 8
 
@@ -59,7 +44,7 @@ typedef struct SmemvPager {
     SmemvSession *session;
     int uffd;
     int stop_fd;                 /* an eventfd that tells threads to end */
-    struct SmemvFaultThread *fault_threads[SMEMV_FAULT_THREADS];
+    struct SmemvFaults *fault_threads;
     struct SmemvWaiting *waiting;
     struct SmemvEvictor *evictor;
     struct SmemvReadahead *readahead;
@@ -197,82 +182,5 @@ static inline uint64_t smemv_pager_held(const SmemvPager *p)
 {
     return p->resident + p->doubled;
 }
-
-/* @page is resident from now on: the newest arrival. Wants the lock. */
-void smemv_pager_arrived(SmemvPager *p, uint64_t page);
-
-/* The oldest arrival, which is one no more. False if there is none. */
-bool smemv_pager_oldest(SmemvPager *p, uint64_t *page);
-
-/* What peer @i stores of @page is stale. Wants the lock. */
-void smemv_pager_drop(SmemvPager *p, unsigned i, uint64_t page);
-
-/*
- * @page, which is not here, has its copies at @pair now, and not where it had
- * them. Wants the lock.
- */
-void smemv_pager_set(SmemvPager *p, uint64_t page, SmemvPair pair);
-
-/* Where @page has copies that it does not need. These want the lock. */
-static inline SmemvPair smemv_pager_home(const SmemvPager *p, uint64_t page)
-{
-    return (SmemvPair) { p->home[page], p->home_twin ? p->home_twin[page] : 0 };
-}
-
-void smemv_pager_set_home(SmemvPager *p, uint64_t page, SmemvPair home);
-
-/* Of the copies that @page does not need, those at @pair are its own now. */
-void smemv_pager_settle_home(SmemvPager *p, uint64_t page, SmemvPair pair);
-
-/*
- * Drop the copies that pages do not need, but of those that are just on their
- * way. Wants the lock not to be held.
- */
-void smemv_pager_tidy(SmemvPager *p);
-
-/*
- * @page, which is on a sub-host or zero, is about to come in; or has. The
- * first call returns where it is, which the second is told, and with it the
- * digest, if that is known. They want the lock, and there must be room.
- */
-SmemvPair smemv_pager_begin_in(SmemvPager *p, uint64_t page);
-void smemv_pager_end_in(SmemvPager *p, uint64_t page, SmemvPair pair,
-                        const SmemvDigest *digest);
-
-/*
- * Whether what is at @pair may stay there while the page is here, as there is
- * room to spare. Wants the lock.
- */
-bool smemv_pager_may_keep(const SmemvPager *p, SmemvPair pair);
-
-/*
- * One try to fetch the page of @f on @c: then it is here. False where its
- * sub-host cannot be reached.
- */
-bool smemv_pager_fetch(SmemvPager *p, SmemvConn *c, SmemvFetch *f);
-
-/* @f is here. Wants the lock. */
-void smemv_pager_end_fetch(SmemvPager *p, const SmemvFetch *f);
-
-/* Connections for faults, to each peer that there can be; not yet attached. */
-SmemvConn *smemv_pager_conns(SmemvPager *p);
-
-/* Copy @data, or zeros, to where @page belongs and wake who waits there. */
-void smemv_pager_copy_in(SmemvPager *p, uint64_t page, const void *data);
-
-/* @page is at @pair now, and no more here. Wants the lock. */
-void smemv_pager_went_out(SmemvPager *p, uint64_t page, SmemvPair pair);
-
-/* What is stored at @pair of @page, which is here, is of no use. */
-void smemv_pager_left_behind(SmemvPager *p, uint64_t page, SmemvPair pair);
-
-/* Bring @page back from staging. Wants the lock. */
-void smemv_pager_bring_back(SmemvPager *p, uint64_t page);
-
-/* The copying under way that @page is part of, or NULL. Wants the lock. */
-SmemvCopy *smemv_pager_copy_of(SmemvPager *p, uint64_t page);
-
-/* UFFDIO_MOVE of one page. Returns 0 or -errno. */
-int smemv_pager_move(SmemvPager *p, void *to, void *from, bool wake);
 
 #endif

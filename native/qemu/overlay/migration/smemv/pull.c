@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "qemu/osdep.h"
+#include "pages.h"
 #include "pull.h"
 #include "smemv.h"
 #include "trace.h"
@@ -51,18 +52,18 @@ void smemv_pull_run(SmemvPager *p, SmemvConn *conns, uint64_t page, unsigned n,
                     uint8_t *data)
 {
     SmemvPair pair = smemv_page_map_get(p->map, page);
-    bool keep = smemv_pager_may_keep(p, pair);
+    bool keep = smemv_pages_may_keep(p, pair);
     SmemvDigest digests[SMEMV_PULL_PAGES] = { };
 
     for (unsigned i = 0; i < n; i++) {
-        smemv_pager_begin_in(p, page + i);
+        smemv_pages_begin_in(p, page + i);
     }
     qemu_mutex_unlock(&p->lock);
     if (fetch_run(p, conns, pair, page, n, data)) {
         for (unsigned i = 0; i < n; i++) {
             const uint8_t *at = data + (size_t)i * SMEMV_PAGE_SIZE;
 
-            smemv_pager_copy_in(p, page + i, at);
+            smemv_pages_copy_in(p, page + i, at);
             if (keep) {
                 digests[i] = smemv_digest(at);
             }
@@ -70,6 +71,6 @@ void smemv_pull_run(SmemvPager *p, SmemvConn *conns, uint64_t page, unsigned n,
     }
     qemu_mutex_lock(&p->lock);
     for (unsigned i = 0; i < n; i++) {
-        smemv_pager_end_in(p, page + i, pair, &digests[i]);
+        smemv_pages_end_in(p, page + i, pair, &digests[i]);
     }
 }

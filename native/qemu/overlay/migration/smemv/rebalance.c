@@ -10,6 +10,7 @@
 #include "exec/memory.h"
 #include "evictor.h"
 #include "mover.h"
+#include "pages.h"
 #include "rebalance.h"
 #include "smemv.h"
 #include "trace.h"
@@ -354,7 +355,7 @@ static void *rebalance_thread(void *opaque)
         ok = reserve_more(r, &err);
         if (ok) {
             apply_limit(r);
-            smemv_pager_tidy(p);
+            smemv_pages_tidy(p);
             ok = move(r, &err) && close_left(r, &err) && reserve_less(r, &err);
             wait_for_limit(r);
         }

@@ -15,6 +15,7 @@
 #include "migration/qemu-file.h"
 #include "migration/smemv.h"
 #include "loss.h"
+#include "pages.h"
 #include "smemv.h"
 #include "trace.h"
 
@@ -224,7 +225,7 @@ static bool get_run(QEMUFile *f, uint8_t record, Error **errp)
     }
     if (kept) {
         for (uint64_t end = page + n; page < end; page++) {
-            smemv_pager_set_home(load.pager, page,
+            smemv_pages_set_home(load.pager, page,
                                  (SmemvPair) { place, twin });
         }
         return true;
@@ -269,8 +270,8 @@ static void forget(uint8_t place)
     for (uint64_t page = 0; page < load.map->pages; page++) {
         smemv_page_map_set(load.map, page, smemv_pair_without(
                            smemv_page_map_get(load.map, page), place));
-        smemv_pager_set_home(p, page, smemv_pair_without(
-                             smemv_pager_home(p, page), place));
+        smemv_pages_set_home(p, page, smemv_pair_without(
+                             smemv_pages_home(p, page), place));
     }
 }
 

@@ -42,7 +42,7 @@ static void try_all(SmemvWaiting *w, GArray *fetches)
         smemv_source_choose(&f->source);
         peer = f->source.peer;
         if (!test_bit(peer, failed) && !qatomic_read(&w->p->stop) &&
-            !smemv_pager_fetch(w->p, &w->conns[peer], f)) {
+            !smemv_fetch_try(w->p, &w->conns[peer], f)) {
             set_bit(peer, failed);
         }
     }
@@ -71,7 +71,7 @@ static void *waiting_thread(void *opaque)
             SmemvFetch *f = &g_array_index(fetches, SmemvFetch, i);
 
             if (f->here) {
-                smemv_pager_end_fetch(p, f);
+                smemv_fetch_end(p, f);
             } else {
                 g_array_append_val(w->fetches, *f);
                 failed++;
@@ -97,7 +97,7 @@ SmemvWaiting *smemv_waiting_new(SmemvPager *p)
 
     w->p = p;
     w->fetches = g_array_new(false, false, sizeof(SmemvFetch));
-    w->conns = smemv_pager_conns(p);
+    w->conns = smemv_fetch_conns(p);
     qemu_cond_init(&w->asked);
     return w;
 }

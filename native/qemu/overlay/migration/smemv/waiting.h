@@ -10,7 +10,7 @@
 #ifndef SMEMV_WAITING_H
 #define SMEMV_WAITING_H
 
-#include "pager.h"
+#include "fetch.h"
 
 typedef struct SmemvWaiting SmemvWaiting;
 
