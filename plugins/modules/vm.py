@@ -102,7 +102,7 @@ options:
   balloon:
     description:
       - Whether the guest has a balloon device, by which it tells which memory it has free. That memory is neither moved
-        nor stored when the VM is split, and is the host's as long as the VM is whole.
+        nor stored when the VM is split, and what the guest gives back later is given back by its hosts too.
       - A new VM has one if nothing else is said.
     type: bool
   kernel:

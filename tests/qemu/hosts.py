@@ -56,6 +56,16 @@ def small(vcpus: int = 1) -> Place:
     return Place(guests.linux("smemv.fill=160M smemv.rate=20000"), 256 * MIB, 96 * MIB, vcpus=vcpus)
 
 
+# With it a guest tells what it has free.
+REPORTING = ["-device", "virtio-balloon-pci,id=balloon0,free-page-reporting=on"]
+
+
+def churning(vcpus: int = 1) -> Place:
+    """Like small(), and now and then it gives memory back and takes it again: to be started with REPORTING."""
+    guest = guests.linux("smemv.fill=128M smemv.rate=20000 smemv.churn=32M")
+    return Place(guest, 256 * MIB, 96 * MIB, vcpus=vcpus)
+
+
 def bare() -> Place:
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         pytest.skip("no /dev/kvm that can be used")

@@ -19,7 +19,7 @@ from lab import links
 from tests.native.certificates import Authority
 from tests.qemu import binaries
 from tests.qemu.fault_matrix.scene import SubHost
-from tests.qemu.hosts import Hosts, small
+from tests.qemu.hosts import REPORTING, Hosts, churning
 from tests.qemu.split import MIB, wait_until, where
 from tests.qemu.test_moves import Journey
 
@@ -191,7 +191,8 @@ def places(authority: Authority, tmp_path: Path, socket_folder: Path) -> Iterato
 @pytest.mark.parametrize("seed", range(*map(int, os.environ.get("SMEMV_TORTURES", "1:3").split(":"))))
 def test_torture(hosts: Hosts, main_host: list[str], places: list[Place], seed: int, replicas: int) -> None:
     """Twenty operations by TLS, and a fault in each. More seeds: SMEMV_TORTURES=FIRST:END."""
-    torture = Torture(hosts, small(2), seed, main_host, [place.memserver for place in places], replicas=replicas)
+    devices = [*main_host, *REPORTING]
+    torture = Torture(hosts, churning(2), seed, devices, [place.memserver for place in places], replicas=replicas)
     torture.places = {place.memserver.name: place for place in places}
     for number in range(20):
         outcome = torture.step()

@@ -7,7 +7,7 @@
  * Each report interval it prints on the console
  *
  *   smemv-guest: t=SECONDS phase=fill|run accesses=N rate=N/s wrong=N pages=N
- *                maxgap_ms=N sweeps=N filled=N transfers=N
+ *                maxgap_ms=N sweeps=N filled=N transfers=N rounds=N
  *
  * (one line; rate and maxgap since the line before: maxgap is the longest time
  * between two accesses of one thread), every few seconds a line "config …",
@@ -16,6 +16,7 @@
  */
 #define _GNU_SOURCE
 #include "../pattern.h"
+#include "churn.h"
 #include "disk.h"
 #include "machine.h"
 #include "parameters.h"
@@ -308,7 +309,7 @@ static void report(struct worker *workers, unsigned threads, uint64_t pages,
 {
     static uint64_t last_done, last_time;
     uint64_t filled = 0, accesses = 0, gap = 0, sweeps = UINT64_MAX;
-    uint64_t wrong = disk_wrong(), time = now();
+    uint64_t wrong = disk_wrong() + churn_wrong(), time = now();
 
     for (unsigned i = 0; i < threads; i++) {
         uint64_t its_gap = take_gap(&workers[i], time);
@@ -322,11 +323,13 @@ static void report(struct worker *workers, unsigned threads, uint64_t pages,
     }
     say("t=%.3f phase=%s accesses=%" PRIu64 " rate=%" PRIu64 "/s wrong=%"
         PRIu64 " pages=%" PRIu64 " maxgap_ms=%" PRIu64 " sweeps=%" PRIu64
-        " filled=%" PRIu64 " transfers=%" PRIu64, (double)(time - began) / SECOND,
+        " filled=%" PRIu64 " transfers=%" PRIu64 " rounds=%" PRIu64,
+        (double)(time - began) / SECOND,
         filled < pages ? "fill" : "run", accesses,
         last_time ? (filled + accesses - last_done) * SECOND /
                     (time - last_time) : 0,
-        wrong, pages, gap / MILLISECOND, sweeps, filled, disk_transfers());
+        wrong, pages, gap / MILLISECOND, sweeps, filled, disk_transfers(),
+        churn_rounds());
     last_done = filled + accesses;
     last_time = time;
 }
@@ -373,6 +376,9 @@ int main(void)
     workers = start(bytes / PAGE_SIZE, threads);
     if (parameters.disk) {
         disk_start(parameters.disk);
+    }
+    if (parameters.churn) {
+        churn_start(parameters.churn);
     }
     for (;;) {
         if (!described || now() - described >= DESCRIBE_INTERVAL) {

@@ -99,6 +99,8 @@ static bool set(const char *name, char *value, struct parameters *p)
         return small(value, 86400, &p->sweep);
     } else if (!strcmp(name, "disk")) {
         return size(value, &p->disk);
+    } else if (!strcmp(name, "churn")) {
+        return size(value, &p->churn);
     } else if (!strcmp(name, "report")) {
         return small(value, 60000, &p->report) && p->report;
     }

@@ -20,6 +20,8 @@
  * smemv.disk=SIZE          transfers to and from the first disk, which it
  *                          overwrites, past the cache, with a buffer of SIZE
  *                          (default: none)
+ * smemv.churn=SIZE         memory that is taken, checked and given back, again
+ *                          and again (default: none)
  * smemv.report=MS          status line this often (default 1000)
  */
 #ifndef PARAMETERS_H
@@ -43,6 +45,7 @@ struct parameters {
     unsigned threads;           /* 0 for one a CPU */
     unsigned sweep;             /* seconds; 0 for never */
     uint64_t disk;              /* bytes; 0 for no transfers */
+    uint64_t churn;             /* bytes; 0 for none */
     unsigned report;            /* milliseconds */
 };
 

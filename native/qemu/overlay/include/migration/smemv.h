@@ -24,6 +24,14 @@ void smemv_mig_init(void);
 int smemv_save_page(RAMBlock *block, ram_addr_t offset);
 
 /*
+ * The @length bytes from @start on of @block are of no use any more: they are
+ * to read as zero, but for what is just on its way in or out.
+ *
+ * Returns whether that was done: false where the VM is not split.
+ */
+bool smemv_discard_range(RAMBlock *block, uint64_t start, uint64_t length);
+
+/*
  * The destination has loaded the VM from @f with @ret: claim the sessions, so
  * that the VM may run here and nowhere else.
  *

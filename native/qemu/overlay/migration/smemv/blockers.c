@@ -18,9 +18,14 @@
 #include "system/system.h"
 #include "smemv.h"
 
-/* How the types of devices begin that use guest memory from outside. */
-static const char *const outside_types[] = {
-    "vfio-", "vhost-user-", "vhost-vdpa-",
+/* How the types of devices begin that cannot be, and what they do. */
+static const struct {
+    const char *type, *does;
+} devices[] = {
+    { "vfio-", "uses guest memory from outside the process" },
+    { "vhost-user-", "uses guest memory from outside the process" },
+    { "vhost-vdpa-", "uses guest memory from outside the process" },
+    { "virtio-mem-", "plugs guest memory in and out" },
 };
 
 static void add_reason(strList **reasons, char *reason)
@@ -34,13 +39,13 @@ static int check_device(Object *obj, void *opaque)
     const char *type = object_get_typename(obj);
     strList **reasons = opaque;
 
-    for (unsigned i = 0; dev && i < ARRAY_SIZE(outside_types); i++) {
-        if (strstart(type, outside_types[i], NULL)) {
+    for (unsigned i = 0; dev && i < ARRAY_SIZE(devices); i++) {
+        if (strstart(type, devices[i].type, NULL)) {
             g_autofree char *path = object_get_canonical_path(obj);
 
             add_reason(reasons, g_strdup_printf(
-                "device %s (%s) uses guest memory from outside the process",
-                dev->id ? dev->id : path, type));
+                "device %s (%s) %s", dev->id ? dev->id : path, type,
+                devices[i].does));
         }
     }
     return 0;

@@ -9,7 +9,6 @@
 #include "qemu/lockable.h"
 #include "qemu/timer.h"
 #include "qemu/userfaultfd.h"
-#include "exec/memory.h"
 #include "migration/misc.h"
 #include "qemu/error-report.h"
 #include "system/system.h"
@@ -164,6 +163,7 @@ SmemvPager *smemv_pager_new(SmemvSession *session, SmemvPageMap *map,
     qemu_cond_init(&p->work);
     qemu_cond_init(&p->quiet);
     p->arrivals = g_new(uint32_t, map->pages);
+    p->queued = bitmap_new(map->pages);
     p->cold = bitmap_new(map->pages);
     p->home = g_new0(uint8_t, map->pages);
     p->home_twin = map->twin ? g_new0(uint8_t, map->pages) : NULL;
@@ -351,6 +351,7 @@ void smemv_pager_free(SmemvPager *p)
     g_free(p->home_twin);
     g_free(p->digest);
     g_free(p->arrivals);
+    g_free(p->queued);
     g_free(p->cold);
     close(p->stop_fd);
     close(p->uffd);

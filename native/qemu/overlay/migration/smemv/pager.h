@@ -69,6 +69,7 @@ typedef struct SmemvPager {
     SmemvStaging staging;
     uint32_t *arrivals;          /* ring: resident pages, oldest first */
     uint64_t arrivals_head, arrivals_tail;
+    unsigned long *queued;       /* pages in that ring, discarded ones too */
     unsigned long *cold;         /* until it starts: pages to leave first */
     GArray **drops;              /* of each peer: uint64_t pages to drop */
     size_t n_drops;              /* in all of them */

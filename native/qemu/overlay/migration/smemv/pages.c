@@ -19,7 +19,10 @@
 void smemv_pages_arrived(SmemvPager *p, uint64_t page)
 {
     p->map->place[page] = SMEMV_MAIN;
-    p->arrivals[p->arrivals_head++ % p->map->pages] = page;
+    /* One that was discarded and is back so soon keeps its turn. */
+    if (!test_and_set_bit(page, p->queued)) {
+        p->arrivals[p->arrivals_head++ % p->map->pages] = page;
+    }
     if (smemv_pager_held(p) > smemv_pager_high(p->limit)) {
         qemu_cond_signal(&p->work);
     }
@@ -27,11 +30,14 @@ void smemv_pages_arrived(SmemvPager *p, uint64_t page)
 
 bool smemv_pages_oldest(SmemvPager *p, uint64_t *page)
 {
-    if (p->arrivals_tail == p->arrivals_head) {
-        return false;
+    while (p->arrivals_tail != p->arrivals_head) {
+        *page = p->arrivals[p->arrivals_tail++ % p->map->pages];
+        clear_bit(*page, p->queued);
+        if (p->map->place[*page] == SMEMV_MAIN) {
+            return true;
+        }
     }
-    *page = p->arrivals[p->arrivals_tail++ % p->map->pages];
-    return true;
+    return false;
 }
 
 void smemv_pages_drop(SmemvPager *p, unsigned i, uint64_t page)
@@ -150,16 +156,13 @@ void smemv_pages_settle_home(SmemvPager *p, uint64_t page, SmemvPair pair)
     smemv_pages_set_home(p, page, home);
 }
 
-/* Whether @page is just on its way in or out. */
-static bool is_under_way(SmemvPager *p, uint64_t page)
+bool smemv_pages_under_way(const SmemvPager *p, uint64_t page)
 {
-    uint64_t index;
+    uint8_t place = p->map->place[page];
 
-    if (p->map->place[page] != SMEMV_STAGED) {
-        return p->map->place[page] == SMEMV_FETCHING;
-    }
-    index = smemv_staging_find(&p->staging, page);
-    return smemv_staging_slot(&p->staging, index)->sending;
+    return place == SMEMV_FETCHING ||
+           ((place == SMEMV_STAGED || (place == SMEMV_MAIN && p->doubled)) &&
+            smemv_staging_sends(&p->staging, page));
 }
 
 void smemv_pages_tidy(SmemvPager *p)
@@ -172,7 +175,7 @@ void smemv_pages_tidy(SmemvPager *p)
             break;
         }
         for (; page < end; page++) {
-            if (!p->home[page] || is_under_way(p, page)) {
+            if (!p->home[page] || smemv_pages_under_way(p, page)) {
                 continue;        /* what moves it looks after it */
             }
             smemv_pages_settle_home(p, page, smemv_page_map_get(p->map, page));
@@ -265,6 +268,23 @@ void smemv_pages_went_out(SmemvPager *p, uint64_t page, SmemvPair pair)
         p->pages_out++;
     }
     smemv_pages_settle_home(p, page, pair);
+    note_change(p, page);
+}
+
+void smemv_pages_forget(SmemvPager *p, uint64_t page)
+{
+    SmemvPair pair = smemv_page_map_get(p->map, page);
+    SmemvCopy *copy = smemv_pages_copy_of(p, page);
+
+    if (copy) {
+        set_bit(page - copy->page, copy->touched);
+    }
+    count(p, pair, -1);
+    count_single(p, pair, -1);
+    smemv_page_map_set(p->map, page, (SmemvPair) { SMEMV_ZERO, 0 });
+    p->zero++;
+    smemv_pages_left_behind(p, page, pair);
+    smemv_pages_settle_home(p, page, (SmemvPair) { SMEMV_ZERO, 0 });
     note_change(p, page);
 }
 

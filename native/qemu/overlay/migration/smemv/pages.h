@@ -38,6 +38,12 @@ void smemv_pages_set_home(SmemvPager *p, uint64_t page, SmemvPair home);
 void smemv_pages_settle_home(SmemvPager *p, uint64_t page, SmemvPair pair);
 
 /*
+ * Whether @page is just on its way in, or out, even if it was touched and is
+ * here again: who moves it looks after its copies.
+ */
+bool smemv_pages_under_way(const SmemvPager *p, uint64_t page);
+
+/*
  * Drop the copies that pages do not need, but of those that are just on their
  * way. Wants the lock not to be held.
  */
@@ -69,6 +75,9 @@ void smemv_pages_went_out(SmemvPager *p, uint64_t page, SmemvPair pair);
 
 /* What is stored at @pair of @page, which is here, is of no use. */
 void smemv_pages_left_behind(SmemvPager *p, uint64_t page, SmemvPair pair);
+
+/* @page, which is on a sub-host, is of no use any more: it reads as zero. */
+void smemv_pages_forget(SmemvPager *p, uint64_t page);
 
 /* Bring @page back from staging. */
 void smemv_pages_bring_back(SmemvPager *p, uint64_t page);

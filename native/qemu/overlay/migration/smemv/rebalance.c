@@ -7,7 +7,6 @@
 #include "qemu/error-report.h"
 #include "qemu/lockable.h"
 #include "qemu/main-loop.h"
-#include "exec/memory.h"
 #include "evictor.h"
 #include "mover.h"
 #include "pages.h"
@@ -299,7 +298,6 @@ static void dissolved_bh(void *opaque)
 
     qemu_thread_join(&r->thread);
     smemv_set_pager(NULL);
-    ram_block_discard_disable(false);
     smemv_pager_free(p);
 }
 

@@ -10,7 +10,6 @@
 #include "qemu/osdep.h"
 #include "qemu/bitmap.h"
 #include "qemu/error-report.h"
-#include "exec/memory.h"
 #include "migration/migration.h"
 #include "migration/qemu-file.h"
 #include "migration/smemv.h"
@@ -179,11 +178,6 @@ static bool get_setup(QEMUFile *f, Error **errp)
     }
     if (blockers) {
         error_setg(errp, "this VM cannot be split here: %s", blockers->value);
-        return false;
-    }
-    if (ram_block_discard_disable(true)) {
-        error_setg(errp, "this VM cannot be split here: a device has to "
-                   "discard guest memory");
         return false;
     }
     if (!get_session(f, errp) || !get_blocks(f, errp) ||

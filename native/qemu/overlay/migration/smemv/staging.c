@@ -63,6 +63,15 @@ uint64_t smemv_staging_find(const SmemvStaging *s, uint64_t page)
     return (uintptr_t)index;
 }
 
+bool smemv_staging_sends(const SmemvStaging *s, uint64_t page)
+{
+    gpointer index;
+
+    return g_hash_table_lookup_extended(
+               s->slot_of, (gconstpointer)(uintptr_t)page, NULL, &index) &&
+           smemv_staging_slot(s, (uintptr_t)index)->sending;
+}
+
 void smemv_staging_push(SmemvStaging *s, uint64_t page)
 {
     *smemv_staging_slot(s, s->head) = (SmemvSlot) { .page = page };

@@ -52,6 +52,9 @@ static inline SmemvSlot *smemv_staging_slot(const SmemvStaging *s,
 /* The slot of @page, which must be staged. */
 uint64_t smemv_staging_find(const SmemvStaging *s, uint64_t page);
 
+/* Whether a slot holds @page that is being sent. */
+bool smemv_staging_sends(const SmemvStaging *s, uint64_t page);
+
 /* The slot at the head now holds @page. */
 void smemv_staging_push(SmemvStaging *s, uint64_t page);
 
