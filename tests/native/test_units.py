@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The C test programs in c/: parser, index, pool and session, each by itself."""
+"""The C test programs in c/: parser, index, pool, session and more, each by itself."""
 
 from __future__ import annotations
 
@@ -46,6 +46,15 @@ def test_radix(seed):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_pool(seed):
     run("pool_test", seed)
+
+
+def test_move():
+    try:
+        run("move_test", 1)
+    except subprocess.CalledProcessError as error:
+        if error.returncode == 77:
+            pytest.skip("no userfaultfd that can be used, or a kernel before 6.8")
+        raise
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -14,6 +14,7 @@
 #include "qemu/lockable.h"
 #include "client.h"
 #include "evictor.h"
+#include "move.h"
 #include "pages.h"
 #include "readahead.h"
 #include "smemv.h"
@@ -58,16 +59,16 @@ static size_t move_out(SmemvPager *p)
 
     for (size_t i = 0; i < SMEMV_BATCH; i++) {
         uint64_t page;
-        int ret;
+        int64_t ret;
 
         if (staging_full(p) || !smemv_pages_oldest(p, &page)) {
             break;
         }
-        ret = smemv_pages_move(p, smemv_staging_host(&p->staging,
+        ret = smemv_move(p->uffd, smemv_staging_host(&p->staging,
                                                      p->staging.head),
-                               smemv_page_map_host(p->map, page), false);
+                         smemv_page_map_host(p->map, page), 1, false);
         switch (ret) {
-        case 0:
+        case 1:
             p->map->place[page] = SMEMV_STAGED;
             smemv_readahead_forget(p->readahead, page);
             smemv_staging_push(&p->staging, page);

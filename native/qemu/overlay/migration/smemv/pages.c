@@ -8,6 +8,7 @@
 #include <linux/userfaultfd.h>
 #include "qemu/bitmap.h"
 #include "qemu/lockable.h"
+#include "move.h"
 #include "pages.h"
 #include "rebalance.h"
 #include "smemv.h"
@@ -49,18 +50,6 @@ void smemv_pages_drop(SmemvPager *p, unsigned i, uint64_t page)
     if (++p->n_drops >= SMEMV_BATCH) {
         qemu_cond_signal(&p->work);
     }
-}
-
-int smemv_pages_move(SmemvPager *p, void *to, void *from, bool wake)
-{
-    struct uffdio_move m = {
-        .dst = (uintptr_t)to,
-        .src = (uintptr_t)from,
-        .len = SMEMV_PAGE_SIZE,
-        .mode = wake ? 0 : UFFDIO_MOVE_MODE_DONTWAKE,
-    };
-
-    return ioctl(p->uffd, UFFDIO_MOVE, &m) ? -errno : 0;
 }
 
 SmemvCopy *smemv_pages_copy_of(SmemvPager *p, uint64_t page)
@@ -316,7 +305,7 @@ void smemv_pages_bring_back(SmemvPager *p, uint64_t page)
     uint64_t index = smemv_staging_find(&p->staging, page);
     SmemvSlot *slot = smemv_staging_slot(&p->staging, index);
     uint8_t *from = smemv_staging_host(&p->staging, index);
-    int ret;
+    int64_t moved;
 
     if (slot->sending) {
         /* The evictor still reads the slot; what it sends is stale then. */
@@ -325,12 +314,12 @@ void smemv_pages_bring_back(SmemvPager *p, uint64_t page)
         p->doubled++;
     } else {
         do {
-            ret = smemv_pages_move(p, smemv_page_map_host(p->map, page), from,
-                                   true);
-        } while (ret == -EAGAIN);
-        if (ret) {
+            moved = smemv_move(p->uffd, smemv_page_map_host(p->map, page),
+                               from, 1, true);
+        } while (moved == -EAGAIN);
+        if (moved < 0) {
             smemv_fatal("smemv: cannot move page 0x%" PRIx64 " back: %s",
-                        page << SMEMV_PAGE_BITS, strerror(-ret));
+                        page << SMEMV_PAGE_BITS, strerror(-moved));
         }
         smemv_staging_take(&p->staging, index);
     }

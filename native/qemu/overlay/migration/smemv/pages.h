@@ -91,10 +91,4 @@ SmemvCopy *smemv_pages_copy_of(SmemvPager *p, uint64_t page);
  */
 void smemv_pages_note_homes(SmemvPager *p);
 
-/*
- * UFFDIO_MOVE of one page. Returns 0 or -errno. The lock need not be held
- * where nobody else moves the page.
- */
-int smemv_pages_move(SmemvPager *p, void *to, void *from, bool wake);
-
 #endif

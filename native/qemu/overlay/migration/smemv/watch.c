@@ -16,6 +16,7 @@
 #include "qemu/userfaultfd.h"
 #include "exec/memory.h"
 #include "hw/core/cpu.h"
+#include "move.h"
 #include "smemv.h"
 #include "trace.h"
 #include "watch.h"
@@ -83,21 +84,6 @@ static uint8_t *mirror_of(const SmemvWatch *w, uint64_t page)
     return w->mirror + (page << SMEMV_PAGE_BITS);
 }
 
-/* UFFDIO_MOVE. Returns how many of @n pages were moved, or -errno for none. */
-static int64_t move_pages(const SmemvWatch *w, void *to, void *from, uint64_t n)
-{
-    struct uffdio_move m = {
-        .dst = (uintptr_t)to,
-        .src = (uintptr_t)from,
-        .len = n << SMEMV_PAGE_BITS,
-    };
-
-    if (!ioctl(w->uffd, UFFDIO_MOVE, &m)) {
-        return n;
-    }
-    return m.move > 0 ? m.move >> SMEMV_PAGE_BITS : -errno;
-}
-
 /* The pages from @page up to @end of its block that are @seen alike. */
 static uint64_t run_of(const SmemvWatch *w, uint64_t page, uint64_t end,
                        uint8_t seen)
@@ -126,8 +112,8 @@ static void move_out_run(SmemvWatch *w, uint64_t page, uint64_t n)
                 break;
             }
         }
-        moved = n ? move_pages(w, mirror_of(w, page),
-                               smemv_page_map_host(w->map, page), n) : 0;
+        moved = n ? smemv_move(w->uffd, mirror_of(w, page),
+                               smemv_page_map_host(w->map, page), n, true) : 0;
         if (moved > 0) {
             w->moved += moved;
         }
@@ -166,8 +152,8 @@ static void move_out_group(SmemvWatch *w, uint64_t group)
 static void move_back(SmemvWatch *w, uint64_t page, uint64_t n)
 {
     while (n) {
-        int64_t moved = move_pages(w, smemv_page_map_host(w->map, page),
-                                   mirror_of(w, page), n);
+        int64_t moved = smemv_move(w->uffd, smemv_page_map_host(w->map, page),
+                                   mirror_of(w, page), n, true);
 
         if (moved > 0) {
             page += moved;
