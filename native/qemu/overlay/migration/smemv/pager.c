@@ -67,22 +67,31 @@ bool smemv_pager_supported(Error **errp)
 /* The resident pages that are @cold, or not, have arrived. Wants the lock. */
 static void note_resident(SmemvPager *p, bool cold)
 {
-    for (uint64_t page = 0; page < p->map->pages; page++) {
-        if (p->map->place[page] == SMEMV_MAIN &&
-            test_bit(page, p->cold) == cold) {
+    const uint8_t *place = p->map->place, *at = place;
+    const uint8_t *end = place + p->map->pages;
+
+    while ((at = memchr(at, SMEMV_MAIN, end - at))) {
+        uint64_t page = at++ - place;
+
+        if (test_bit(page, p->cold) == cold) {
             p->resident++;
             smemv_pages_arrived(p, page);
         }
     }
 }
 
-/* Empty what is placed elsewhere, and take note of what is resident. */
+/*
+ * Empty what is placed elsewhere, and take note of what is resident. The VM
+ * is paused: what takes time for each page is done before, if it can be.
+ */
 static bool take_over_ram(SmemvPager *p, Error **errp)
 {
     SmemvPageMap *map = p->map;
     uint64_t run;
 
-    for (uint64_t page = 0; page < map->pages; page += run) {
+    for (uint64_t page = find_first_bit(p->stale, map->pages);
+         page < map->pages;
+         page = find_next_bit(p->stale, map->pages, page + run)) {
         bool resident = map->place[page] == SMEMV_MAIN;
 
         run = smemv_page_map_run(map, page, resident);
@@ -107,9 +116,7 @@ static bool take_over_ram(SmemvPager *p, Error **errp)
     note_resident(p, true);
     note_resident(p, false);
     g_clear_pointer(&p->cold, g_free);
-    for (uint64_t page = 0; page < map->pages; page++) {
-        p->zero += map->place[page] == SMEMV_ZERO;
-    }
+    g_clear_pointer(&p->stale, g_free);
     return true;
 }
 
@@ -165,6 +172,7 @@ SmemvPager *smemv_pager_new(SmemvSession *session, SmemvPageMap *map,
     p->arrivals = g_new(uint32_t, map->pages);
     p->queued = bitmap_new(map->pages);
     p->cold = bitmap_new(map->pages);
+    p->stale = bitmap_new(map->pages);
     p->home = g_new0(uint8_t, map->pages);
     p->home_twin = map->twin ? g_new0(uint8_t, map->pages) : NULL;
     /* Of pages whose digests are never known it takes no memory. */
@@ -353,6 +361,7 @@ void smemv_pager_free(SmemvPager *p)
     g_free(p->arrivals);
     g_free(p->queued);
     g_free(p->cold);
+    g_free(p->stale);
     close(p->stop_fd);
     close(p->uffd);
     qemu_cond_destroy(&p->quiet);

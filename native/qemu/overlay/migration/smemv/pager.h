@@ -68,9 +68,10 @@ typedef struct SmemvPager {
     SmemvPageMap *map;
     SmemvStaging staging;
     uint32_t *arrivals;          /* ring: resident pages, oldest first */
-    uint64_t arrivals_head, arrivals_tail;
+    uint64_t oldest, n_arrivals;
     unsigned long *queued;       /* pages in that ring, discarded ones too */
-    unsigned long *cold;         /* until it starts: pages to leave first */
+    /* Until it starts: pages to leave first; that may be here and should not */
+    unsigned long *cold, *stale;
     GArray **drops;              /* of each peer: uint64_t pages to drop */
     size_t n_drops;              /* in all of them */
     /*

@@ -17,12 +17,18 @@
 /* Pages looked at while the pager's lock is held. */
 #define LOOK_PAGES (1 << 16)
 
+/* Where @index, less than twice around, is in the ring of arrivals. */
+static uint64_t in_ring(const SmemvPager *p, uint64_t index)
+{
+    return index < p->map->pages ? index : index - p->map->pages;
+}
+
 void smemv_pages_arrived(SmemvPager *p, uint64_t page)
 {
     p->map->place[page] = SMEMV_MAIN;
     /* One that was discarded and is back so soon keeps its turn. */
     if (!test_and_set_bit(page, p->queued)) {
-        p->arrivals[p->arrivals_head++ % p->map->pages] = page;
+        p->arrivals[in_ring(p, p->oldest + p->n_arrivals++)] = page;
     }
     if (smemv_pager_held(p) > smemv_pager_high(p->limit)) {
         qemu_cond_signal(&p->work);
@@ -31,8 +37,10 @@ void smemv_pages_arrived(SmemvPager *p, uint64_t page)
 
 bool smemv_pages_oldest(SmemvPager *p, uint64_t *page)
 {
-    while (p->arrivals_tail != p->arrivals_head) {
-        *page = p->arrivals[p->arrivals_tail++ % p->map->pages];
+    while (p->n_arrivals) {
+        *page = p->arrivals[p->oldest];
+        p->oldest = in_ring(p, p->oldest + 1);
+        p->n_arrivals--;
         clear_bit(*page, p->queued);
         if (p->map->place[*page] == SMEMV_MAIN) {
             return true;

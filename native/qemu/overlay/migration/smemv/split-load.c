@@ -18,11 +18,17 @@
 #include "smemv.h"
 #include "trace.h"
 
+/* Pages by place: first copies, second ones, and those that are the only one */
+typedef struct SmemvCounts {
+    uint64_t places[256], twins[256], single[256];
+} SmemvCounts;
+
 static struct {
     SmemvSession *session;       /* NULL while no split VM is loading */
     SmemvSealKey *key;           /* of a session whose pages are sealed */
     GPtrArray *domains;          /* names, where pages have two copies */
     SmemvPageMap *map;
+    SmemvCounts counts;          /* of @map */
     uint64_t limit;              /* pages */
     SmemvPager *pager;           /* ready, and not started yet */
 } load;
@@ -192,9 +198,34 @@ static bool get_setup(QEMUFile *f, Error **errp)
     if (load.domains) {
         smemv_page_map_use_twins(load.map);
     }
+    load.counts = (SmemvCounts) { };
+    load.counts.places[SMEMV_ZERO] = load.map->pages;
+    load.counts.single[SMEMV_ZERO] = load.map->pages;
     smemv_loss_notice_migration(qemu_file_get_ioc(f));
     load.pager = smemv_pager_new(load.session, load.map, load.limit, errp);
     return load.pager;
+}
+
+static void count(SmemvPair pair, int pages)
+{
+    load.counts.places[pair.place] += pages;
+    if (pair.twin) {
+        load.counts.twins[pair.twin] += pages;
+    } else {
+        load.counts.single[pair.place] += pages;
+    }
+}
+
+static void place(uint64_t page, SmemvPair pair)
+{
+    SmemvPair before = smemv_page_map_get(load.map, page);
+
+    count(before, -1);
+    count(pair, 1);
+    if (before.place == SMEMV_MAIN && pair.place != SMEMV_MAIN) {
+        set_bit(page, load.pager->stale);
+    }
+    smemv_page_map_set(load.map, page, pair);
 }
 
 /* A run of pages: into the map, or among the copies that sub-hosts have. */
@@ -203,35 +234,28 @@ static bool get_run(QEMUFile *f, uint8_t record, Error **errp)
     bool kept = record == SMEMV_RECORD_KEPT, cold = record == SMEMV_RECORD_COLD;
     uint64_t page = qemu_get_be64(f);
     uint32_t n = qemu_get_be32(f);
-    uint8_t place = qemu_get_byte(f);
-    uint8_t twin = load.domains ? qemu_get_byte(f) : 0;
+    SmemvPair pair = { .place = qemu_get_byte(f) };
 
+    pair.twin = load.domains ? qemu_get_byte(f) : 0;
     if (!load.pager || page > load.map->pages ||
         n > load.map->pages - page ||
-        place >= SMEMV_REMOTE + load.session->n_peers ||
-        twin >= SMEMV_REMOTE + load.session->n_peers ||
-        (kept && place < SMEMV_REMOTE) || (cold && place != SMEMV_MAIN) ||
-        (twin && (twin < SMEMV_REMOTE || place < SMEMV_REMOTE ||
-                  twin == place))) {
+        pair.place >= SMEMV_REMOTE + load.session->n_peers ||
+        pair.twin >= SMEMV_REMOTE + load.session->n_peers ||
+        (kept && pair.place < SMEMV_REMOTE) ||
+        (cold && pair.place != SMEMV_MAIN) ||
+        (pair.twin && (pair.twin < SMEMV_REMOTE || pair.place < SMEMV_REMOTE ||
+                       pair.twin == pair.place))) {
         error_setg(errp, "a run of %u pages from 0x%" PRIx64 " in places %u "
-                   "and %u", n, page, place, twin);
+                   "and %u", n, page, pair.place, pair.twin);
         return false;
     }
-    if (kept) {
-        for (uint64_t end = page + n; page < end; page++) {
-            smemv_pages_set_home(load.pager, page,
-                                 (SmemvPair) { place, twin });
+    for (uint64_t end = page + n; page < end; page++) {
+        if (kept) {
+            smemv_pages_set_home(load.pager, page, pair);
+        } else {
+            place(page, pair);
+            (cold ? set_bit : clear_bit)(page, load.pager->cold);
         }
-        return true;
-    }
-    memset(load.map->place + page, place, n);
-    if (load.domains) {
-        memset(load.map->twin + page, twin, n);
-    }
-    if (cold) {
-        bitmap_set(load.pager->cold, page, n);
-    } else {
-        bitmap_clear(load.pager->cold, page, n);
     }
     return true;
 }
@@ -256,16 +280,16 @@ static bool get_tags(QEMUFile *f, Error **errp)
     return smemv_seal_get_tags(load.session->seal, f, errp);
 }
 
-/* What is at @place does not count; the source saw that it need not. */
-static void forget(uint8_t place)
+/* What is at @lost does not count; the source saw that it need not. */
+static void forget(uint8_t lost)
 {
     SmemvPager *p = load.pager;
 
     for (uint64_t page = 0; page < load.map->pages; page++) {
-        smemv_page_map_set(load.map, page, smemv_pair_without(
-                           smemv_page_map_get(load.map, page), place));
+        place(page, smemv_pair_without(smemv_page_map_get(load.map, page),
+                                       lost));
         smemv_pages_set_home(p, page, smemv_pair_without(
-                             smemv_pages_home(p, page), place));
+                             smemv_pages_home(p, page), lost));
     }
 }
 
@@ -292,27 +316,17 @@ static void get_counts(QEMUFile *f, uint64_t *places, uint64_t *twins)
 }
 
 /* The map must add up to what the source counted. */
-static bool check_counts(QEMUFile *f, uint64_t *counts, Error **errp)
+static bool check_counts(QEMUFile *f, Error **errp)
 {
-    uint64_t twins[256] = { 0 }, single[256] = { 0 };
     uint64_t told[256] = { 0 }, told_twins[256] = { 0 };
+    SmemvCounts *c = &load.counts;
 
     get_counts(f, told, told_twins);
-    for (uint64_t page = 0; page < load.map->pages; page++) {
-        SmemvPair pair = smemv_page_map_get(load.map, page);
-
-        counts[pair.place]++;
-        if (pair.twin) {
-            twins[pair.twin]++;
-        } else {
-            single[pair.place]++;
-        }
-    }
     for (unsigned i = 0; i < SMEMV_REMOTE + load.session->n_peers; i++) {
-        if (told[i] != counts[i] || told_twins[i] != twins[i]) {
+        if (told[i] != c->places[i] || told_twins[i] != c->twins[i]) {
             error_setg(errp, "the page map has %" PRIu64 " pages in place %u "
                        "and %" PRIu64 " second ones, and the source %" PRIu64
-                       " and %" PRIu64, counts[i], i, twins[i], told[i],
+                       " and %" PRIu64, c->places[i], i, c->twins[i], told[i],
                        told_twins[i]);
             return false;
         }
@@ -320,25 +334,25 @@ static bool check_counts(QEMUFile *f, uint64_t *counts, Error **errp)
     for (unsigned i = 0; i < load.session->n_peers; i++) {
         SmemvPeer *p = &load.session->peers[i];
 
-        p->remote = counts[SMEMV_REMOTE + i];
-        p->twins = twins[SMEMV_REMOTE + i];
-        p->single = single[SMEMV_REMOTE + i];
+        p->remote = c->places[SMEMV_REMOTE + i];
+        p->twins = c->twins[SMEMV_REMOTE + i];
+        p->single = c->single[SMEMV_REMOTE + i];
     }
+    load.pager->zero = c->places[SMEMV_ZERO];
     return true;
 }
 
 static bool get_done(QEMUFile *f, Error **errp)
 {
-    uint64_t counts[256] = { 0 };
-
     if (!load.pager) {
         error_setg(errp, "no set-up before the end");
         return false;
     }
-    if (!check_counts(f, counts, errp)) {
+    if (!check_counts(f, errp)) {
         return false;
     }
-    trace_smemv_load_done(counts[SMEMV_MAIN], counts[SMEMV_ZERO]);
+    trace_smemv_load_done(load.counts.places[SMEMV_MAIN],
+                          load.counts.places[SMEMV_ZERO]);
 
     if (!smemv_pager_start(load.pager, errp)) {
         return false;
