@@ -93,7 +93,8 @@ class Torture(Journey):
     def has_recovered(self) -> bool:
         """Whether all is as if no fault had been; what was lost is replaced."""
         info = where(self.vm)
-        self.replace_lost(info)
+        if self.replace_lost(info):
+            return False
         with_session = [memserver for memserver in self.memservers if memserver.stat()["sessions"]]
         return (
             not info["rebalancing"]
@@ -122,16 +123,17 @@ class Torture(Journey):
         finally:
             thread.join()
 
-    def replace_lost(self, info: dict[str, Any]) -> None:
-        """Use others instead of the sub-hosts that the VM has lost, as an operator would."""
+    def replace_lost(self, info: dict[str, Any]) -> bool:
+        """Use others instead of the sub-hosts that the VM has lost, if any, as an operator would."""
         known = {host["name"]: host["failed"] for host in info["sub-hosts"]}
         lost = [memserver for memserver in self.used if known.get(memserver.name, True)]
         if not lost:
-            return
+            return False
         self.used = [memserver for memserver in self.used if memserver not in lost]
         others = [memserver for memserver in self.memservers if memserver not in (*self.used, *lost)]
         self.used += others[: max(self.replicas - len(self.used), 0)]
         self.vm.qmp("smemv-rebalance", **self.layout())
+        return True
 
     def set_limit(self) -> None:
         """Up, and down again to what the shares allow, if no sub-host was lost meanwhile."""

@@ -423,7 +423,8 @@ int smemv_conn_reserve(SmemvConn *c, uint64_t pages, Error **errp)
     return smemv_conn_call(c, q, NULL, 0, &payload, sizeof(uint64_t), errp);
 }
 
-int smemv_conn_claim(SmemvConn *c, bool renew, Error **errp)
+/* Claim, as a new holder with @renew; or make a claim of unknown end again. */
+static int claim_once(SmemvConn *c, bool renew, Error **errp)
 {
     SmemvPeer *peer = c->peer;
     const uint8_t *payload;
@@ -457,6 +458,25 @@ int smemv_conn_claim(SmemvConn *c, bool renew, Error **errp)
         peer->epoch = c->epoch = smemv_wire_get_u64(payload);
         peer->claiming = false;
         trace_smemv_conn_claimed(peer->name, c->epoch);
+    }
+    return ret;
+}
+
+int smemv_conn_claim(SmemvConn *c, bool renew, Error **errp)
+{
+    SmemvPeer *peer = c->peer;
+    bool unknown;
+    int ret;
+
+    /* One after the other: each claim is made in the epoch of the one before. */
+    QEMU_LOCK_GUARD(&peer->claim_lock);
+    WITH_QEMU_LOCK_GUARD(&peer->lock) {
+        unknown = peer->claiming;
+    }
+    ret = claim_once(c, renew, errp);
+    if (!ret && renew && unknown) {
+        /* It may have been made long ago, and what is to be undone since. */
+        ret = claim_once(c, true, errp);
     }
     return ret;
 }

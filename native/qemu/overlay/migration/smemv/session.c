@@ -43,6 +43,7 @@ SmemvPeer *smemv_session_add_peer(SmemvSession *s, const char *name,
         return NULL;
     }
     peer = &s->peers[s->n_peers];
+    qemu_mutex_init(&peer->claim_lock);
     qemu_mutex_init(&peer->lock);
     smemv_holder(peer->holder);
     peer->name = g_strdup(name);
@@ -198,6 +199,7 @@ void smemv_session_free(SmemvSession *s)
         return;
     }
     for (unsigned i = 0; i < s->n_peers; i++) {
+        qemu_mutex_destroy(&s->peers[i].claim_lock);
         qemu_mutex_destroy(&s->peers[i].lock);
         g_free(s->peers[i].name);
         g_free(s->peers[i].host);

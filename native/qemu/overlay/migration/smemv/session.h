@@ -30,6 +30,7 @@ typedef struct SmemvPeer {
     bool failed;                 /* (atomic) what it holds does not count */
     const char *domain;          /* what fails together with it; interned */
 
+    QemuMutex claim_lock;        /* held over a claim, which waits for it */
     QemuMutex lock;              /* guards the next three */
     uint64_t epoch;
     uint8_t holder[SMEMV_WIRE_HOLDER_SIZE];
