@@ -402,9 +402,13 @@ static size_t send_out(SmemvEvictor *e)
 {
     SmemvPager *p = e->p;
     uint64_t staged = p->staging.head - p->staging.tail;
-    size_t n_drops = p->n_drops, n;
-    bool short_of_room;
+    size_t n = assign(e, MIN(staged, SMEMV_BATCH)), n_drops = p->n_drops;
+    bool short_of_room = n < MIN(staged, SMEMV_BATCH);
 
+    /*
+     * After that, which gives the lock up: what was to be dropped meanwhile
+     * may be of a page that is put in this round, and must go before it.
+     */
     for (unsigned i = 0; i < p->session->n_peers; i++) {
         GArray *empty = e->rounds[i].drops;
 
@@ -416,8 +420,6 @@ static size_t send_out(SmemvEvictor *e)
         p->drops[i] = empty;
     }
     p->n_drops = 0;
-    n = assign(e, MIN(staged, SMEMV_BATCH));
-    short_of_room = n < MIN(staged, SMEMV_BATCH);
     if (short_of_room && !p->homes && QLIST_EMPTY(&p->copies)) {
         warn_report_once("smemv: the sub-hosts have no room left");
     }
