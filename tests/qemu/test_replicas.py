@@ -178,12 +178,15 @@ def test_it_is_made_whole(hosts: Hosts) -> None:
     place = small(2)
     memservers = [hosts.start_memserver(ROOMY) for _ in range(3)]
     vm = split(hosts, place, memservers)
-    memservers[1].stop()
+    lose(vm, memservers[1], signal.SIGSTOP)
     vm.qmp("smemv-rebalance", main_limit=place.memory, sub_hosts=[])
     wait_until(lambda: where(vm)["state"] == "whole", timeout=60)
     for memserver in (memservers[0], memservers[2]):
         assert memserver.stat()["sessions"] == []
     assert vm.run_guest(3)["wrong"] == 0
+    # It is told of that when it is back.
+    memservers[1].process.send_signal(signal.SIGCONT)
+    wait_until(lambda: memservers[1].stat()["sessions"] == [], timeout=60)
 
 
 def test_a_sub_host_is_lost_while_the_vm_is_split(hosts: Hosts) -> None:

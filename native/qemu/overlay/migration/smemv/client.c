@@ -468,7 +468,7 @@ int smemv_conn_claim(SmemvConn *c, bool renew, Error **errp)
     bool unknown;
     int ret;
 
-    /* One after the other: each claim is made in the epoch of the one before. */
+    /* One after the other: each in the epoch of the one before. */
     QEMU_LOCK_GUARD(&peer->claim_lock);
     WITH_QEMU_LOCK_GUARD(&peer->lock) {
         unknown = peer->claiming;

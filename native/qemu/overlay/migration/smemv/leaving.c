@@ -79,8 +79,10 @@ SmemvLeaving *smemv_leaving_new(SmemvPager *p, bool same, uint64_t limit,
 static bool reserve(SmemvLeaving *l, SmemvPeer *peer, uint64_t more,
                     Error **errp)
 {
-    uint64_t pages = peer->share + more;
+    uint64_t pages;
 
+    QEMU_LOCK_GUARD(&l->p->reserving);
+    pages = peer->share + more;
     if (smemv_peer_reserve(l->p->session, peer, pages, errp)) {
         return false;
     }

@@ -165,6 +165,7 @@ SmemvPager *smemv_pager_new(SmemvSession *session, SmemvPageMap *map,
     p->session = session;
     p->map = map;
     p->limit = limit;
+    qemu_mutex_init(&p->reserving);
     qemu_mutex_init(&p->lock);
     qemu_cond_init(&p->room);
     qemu_cond_init(&p->work);
@@ -368,6 +369,7 @@ void smemv_pager_free(SmemvPager *p)
     qemu_cond_destroy(&p->work);
     qemu_cond_destroy(&p->room);
     qemu_mutex_destroy(&p->lock);
+    qemu_mutex_destroy(&p->reserving);
     smemv_page_map_free(p->map);
     smemv_session_free(p->session);
     g_free(p);

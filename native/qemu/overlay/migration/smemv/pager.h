@@ -53,6 +53,9 @@ typedef struct SmemvPager {
     struct SmemvRebuild *rebuild;
     Notifier exit_notifier;
 
+    /* Held while what a peer has reserved is changed: over the network. */
+    QemuMutex reserving;
+
     QemuMutex lock;              /* guards what follows */
     QemuCond room;               /* memory was freed */
     QemuCond work;               /* the evictor has something to do */

@@ -118,9 +118,11 @@ static bool close_older(SmemvRebalance *r, const SmemvPeer *peer, Error **errp)
 static bool reserve(SmemvRebalance *r, SmemvPeer *peer, Error **errp)
 {
     SmemvSession *s = r->p->session;
-    uint64_t pages = peer->wanted;
     int ret = SMEMV_WIRE_EXISTS;
+    uint64_t pages;
 
+    QEMU_LOCK_GUARD(&r->p->reserving);
+    pages = peer->wanted;
     if (!peer->share) {
         g_autoptr(Error) err = NULL;
 
@@ -296,9 +298,14 @@ static void dissolved_bh(void *opaque)
     SmemvRebalance *r = opaque;
     SmemvPager *p = r->p;
 
+    SmemvSession *s = p->session;
+
     qemu_thread_join(&r->thread);
     smemv_set_pager(NULL);
+    p->session = NULL;
     smemv_pager_free(p);
+    /* A sub-host that failed is told that it is over when it is back. */
+    smemv_session_release(s);
 }
 
 /*

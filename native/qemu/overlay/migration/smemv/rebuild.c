@@ -101,13 +101,15 @@ static void make_room(SmemvRebuild *r)
         unsigned i = n % s->n_peers;
         unsigned takers = n < s->n_peers ? s->n_peers - i : 1;
         SmemvPeer *peer = &s->peers[i];
-        uint64_t more = 0, pages = 0;
+        uint64_t more = 0, pages = 0, before = 0;
 
+        QEMU_LOCK_GUARD(&p->reserving);
         WITH_QEMU_LOCK_GUARD(&p->lock) {
             /* A rebalance that is under way has an aim of its own. */
             if (peer->wanted && peer->wanted == peer->share &&
                 !smemv_rebalance_active(p->rebalance)) {
                 more = lacks(p, i, takers);
+                before = peer->wanted;
                 pages = peer->share + more;
             }
         }
@@ -115,7 +117,10 @@ static void make_room(SmemvRebuild *r)
             !smemv_peer_reserve(s, peer, pages, NULL)) {
             QEMU_LOCK_GUARD(&p->lock);
             peer->share = pages;
-            peer->wanted = peer->failed ? 0 : pages;
+            /* One that has begun meanwhile wants what it wants. */
+            if (peer->wanted == before && !peer->failed) {
+                peer->wanted = pages;
+            }
         }
     }
 }

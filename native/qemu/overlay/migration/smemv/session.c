@@ -13,6 +13,9 @@
 #include "page-map.h"
 #include "trace.h"
 
+/* Between two attempts to give back what is reserved on a memserver, in s. */
+#define LONGEST_DELAY 10
+
 void smemv_holder(uint8_t *holder)
 {
     static uint8_t mine[SMEMV_WIRE_HOLDER_SIZE];
@@ -356,20 +359,49 @@ int smemv_peer_close_failed(SmemvSession *s, SmemvPeer *peer)
     return ret == SMEMV_WIRE_NO_SESSION ? SMEMV_WIRE_OK : ret;
 }
 
-bool smemv_session_close(SmemvSession *s)
+/* Close it where it is open still, and @tell of what cannot be done. */
+static bool close_all(SmemvSession *s, bool tell)
 {
     bool complete = true;
 
     for (unsigned i = 0; i < s->n_peers; i++) {
         SmemvPeer *peer = &s->peers[i];
-        Error *err = NULL;
+        g_autoptr(Error) err = NULL;
         int ret = peer->gone ? 0 : smemv_peer_close(s, peer, &err);
 
-        if (ret) {
-            error_reportf_err(err, "smemv: reservation not released: ");
+        if (ret && tell) {
+            error_report("smemv: reservation not released: %s",
+                         error_get_pretty(err));
         }
         peer->gone = ret >= 0;
         complete = complete && peer->gone;
     }
     return complete;
+}
+
+bool smemv_session_close(SmemvSession *s)
+{
+    return close_all(s, true);
+}
+
+static void *release_thread(void *opaque)
+{
+    SmemvSession *s = opaque;
+    bool told = false;
+
+    for (unsigned delay = 1; !close_all(s, !told);
+         delay = MIN(2 * delay, LONGEST_DELAY)) {
+        told = true;
+        g_usleep(delay * G_USEC_PER_SEC);
+    }
+    smemv_session_free(s);
+    return NULL;
+}
+
+void smemv_session_release(SmemvSession *s)
+{
+    QemuThread thread;
+
+    qemu_thread_create(&thread, "smemv-release", release_thread, s,
+                       QEMU_THREAD_DETACHED);
 }

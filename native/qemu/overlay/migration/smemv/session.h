@@ -180,4 +180,10 @@ bool smemv_peer_moved_on(SmemvPeer *peer, uint64_t epoch);
  */
 bool smemv_session_close(SmemvSession *s);
 
+/*
+ * The same beside the caller, however long one cannot be reached; @s is freed
+ * then.
+ */
+void smemv_session_release(SmemvSession *s);
+
 #endif

@@ -32,9 +32,6 @@
 /* Pages beside each other that go to the same two sub-hosts. */
 #define STRETCH_PAGES 64
 
-/* Between two attempts to give back what is reserved on a memserver, in s. */
-#define LONGEST_DELAY 10
-
 /* Pages that were placed the same, one behind the other. */
 typedef struct SmemvRun {
     uint64_t page;
@@ -719,24 +716,9 @@ bool smemv_may_resume(void)
     return false;
 }
 
-/* Give back what was reserved, however long a memserver is away. */
-static void *release_thread(void *opaque)
-{
-    SmemvSession *s = opaque;
-
-    for (unsigned delay = 1; !smemv_session_close(s);
-         delay = MIN(2 * delay, LONGEST_DELAY)) {
-        g_usleep(delay * G_USEC_PER_SEC);
-    }
-    smemv_session_free(s);
-    return NULL;
-}
-
 /* The end of a whole VM's migration. */
 static void end_whole(bool failed)
 {
-    QemuThread thread;
-
     for (unsigned i = 0; i < save.session->n_peers; i++) {
         if (save.senders[i]) {
             smemv_sender_stop(save.senders[i]);
@@ -749,9 +731,7 @@ static void end_whole(bool failed)
     g_clear_pointer(&save.placement, smemv_placement_free);
 
     if (failed && save.opened && !save.fenced) {
-        /* Beside the guest, which runs on meanwhile. */
-        qemu_thread_create(&thread, "smemv-release", release_thread,
-                           save.session, QEMU_THREAD_DETACHED);
+        smemv_session_release(save.session);
     } else {
         smemv_session_free(save.session);
     }
