@@ -72,6 +72,16 @@ SmemvCopy *smemv_pages_copy_of(SmemvPager *p, uint64_t page)
     return NULL;
 }
 
+/* What a copying under way brings of @page, if any does, is stale. */
+static void outdate_copy(SmemvPager *p, uint64_t page)
+{
+    SmemvCopy *copy = smemv_pages_copy_of(p, page);
+
+    if (copy) {
+        set_bit(page - copy->page, copy->touched);
+    }
+}
+
 static void note_change(SmemvPager *p, uint64_t page)
 {
     if (p->keeps) {
@@ -100,6 +110,13 @@ static void count_single(SmemvPager *p, SmemvPair pair, int pages)
     }
 }
 
+/* The same of pages that are there, and not on their way in. */
+static void count_stored(SmemvPager *p, SmemvPair pair, int pages)
+{
+    count(p, pair, pages);
+    count_single(p, pair, pages);
+}
+
 static void count_fetching(SmemvPager *p, SmemvPair pair, int pages)
 {
     peer_at(p, pair.place)->busy += pages;
@@ -114,10 +131,8 @@ void smemv_pages_set(SmemvPager *p, uint64_t page, SmemvPair pair)
 {
     SmemvPair before = smemv_page_map_get(p->map, page);
 
-    count(p, before, -1);
-    count_single(p, before, -1);
-    count(p, pair, 1);
-    count_single(p, pair, 1);
+    count_stored(p, before, -1);
+    count_stored(p, pair, 1);
     smemv_page_map_set(p->map, page, pair);
     note_change(p, page);
 }
@@ -211,14 +226,10 @@ SmemvPair smemv_pages_begin_in(SmemvPager *p, uint64_t page)
     if (pair.place == SMEMV_ZERO) {
         p->zero--;
     } else {
-        SmemvCopy *copy = smemv_pages_copy_of(p, page);
-
+        outdate_copy(p, page);
         count(p, pair, -1);
         count_fetching(p, pair, 1);
         p->pages_in++;
-        if (copy) {
-            set_bit(page - copy->page, copy->touched);
-        }
     }
     return pair;
 }
@@ -260,8 +271,7 @@ void smemv_pages_went_out(SmemvPager *p, uint64_t page, SmemvPair pair)
     if (pair.place == SMEMV_ZERO) {
         p->zero++;
     } else {
-        count(p, pair, 1);
-        count_single(p, pair, 1);
+        count_stored(p, pair, 1);
         p->pages_out++;
     }
     smemv_pages_settle_home(p, page, pair);
@@ -271,13 +281,9 @@ void smemv_pages_went_out(SmemvPager *p, uint64_t page, SmemvPair pair)
 void smemv_pages_forget(SmemvPager *p, uint64_t page)
 {
     SmemvPair pair = smemv_page_map_get(p->map, page);
-    SmemvCopy *copy = smemv_pages_copy_of(p, page);
 
-    if (copy) {
-        set_bit(page - copy->page, copy->touched);
-    }
-    count(p, pair, -1);
-    count_single(p, pair, -1);
+    outdate_copy(p, page);
+    count_stored(p, pair, -1);
     smemv_page_map_set(p->map, page, (SmemvPair) { SMEMV_ZERO, 0 });
     p->zero++;
     smemv_pages_left_behind(p, page, pair);

@@ -101,7 +101,7 @@ static void make_room(SmemvRebuild *r)
         unsigned i = n % s->n_peers;
         unsigned takers = n < s->n_peers ? s->n_peers - i : 1;
         SmemvPeer *peer = &s->peers[i];
-        uint64_t more = 0, pages = 0, before = 0;
+        uint64_t more = 0, pages = 0;
 
         QEMU_LOCK_GUARD(&p->reserving);
         WITH_QEMU_LOCK_GUARD(&p->lock) {
@@ -109,7 +109,6 @@ static void make_room(SmemvRebuild *r)
             if (peer->wanted && peer->wanted == peer->share &&
                 !smemv_rebalance_active(p->rebalance)) {
                 more = lacks(p, i, takers);
-                before = peer->wanted;
                 pages = peer->share + more;
             }
         }
@@ -117,8 +116,8 @@ static void make_room(SmemvRebuild *r)
             !smemv_peer_reserve(s, peer, pages, NULL)) {
             QEMU_LOCK_GUARD(&p->lock);
             peer->share = pages;
-            /* One that has begun meanwhile wants what it wants. */
-            if (peer->wanted == before && !peer->failed) {
+            /* Unless a rebalance has begun meanwhile, or the peer failed. */
+            if (peer->wanted == pages - more) {
                 peer->wanted = pages;
             }
         }
