@@ -22,6 +22,7 @@ class ServiceManager:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(self._path)
         self._kept: list[tuple[str, int]] = []
+        self._settled = threading.Event()
         self._thread = threading.Thread(target=self._listen)
         self._thread.start()
 
@@ -29,17 +30,29 @@ class ServiceManager:
         return self
 
     def __exit__(self, *_):
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
-            end.sendto(b"END", self._path)
+        self._tell(b"END")
         self._thread.join()
         self.forget()
         self._socket.close()
+
+    def _tell(self, message: bytes) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.sendto(message, self._path)
+
+    def _settle(self) -> None:
+        """Waits until all that a process that has ended sent is dealt with, which systemd does before it notes the end."""
+        self._settled.clear()
+        self._tell(b"SETTLE")
+        self._settled.wait()
 
     def _listen(self) -> None:
         while True:
             message, descriptors, _, _ = socket.recv_fds(self._socket, 4096, 16)
             if message == b"END":
                 return
+            if message == b"SETTLE":
+                self._settled.set()
+                continue
             fields = dict(line.split("=", 1) for line in message.decode().splitlines())
             if "FDSTORE" in fields:
                 self._kept += [(fields["FDNAME"], descriptor) for descriptor in descriptors]
@@ -65,6 +78,7 @@ class ServiceManager:
 
     def launch(self, command: list[str]) -> tuple[list[str], dict[str, str], list[int]]:
         """How to start a process that gets what is kept: command, environment, and descriptors to close then."""
+        self._settle()
         copies = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, FIRST_SPARE) for _, descriptor in self._kept]
         moves = " ".join(f"{3 + i}<&{copy} {copy}<&-" for i, copy in enumerate(copies))
         environment = {
