@@ -13,12 +13,13 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #define EVENTS 64
 
-/* Milliseconds between looks at the deadlines. */
-#define TICK 1000
+/* Seconds between looks at the deadlines. */
+#define TICK 1
 
 /* The end of a connection that is in no list any more. */
 static void leave(struct connection *c)
@@ -107,6 +108,11 @@ static void read_mail(struct worker *worker)
 static void check_deadlines(struct worker *worker)
 {
     struct connection *c, *next;
+    uint64_t ticks;
+
+    if (read(worker->clock, &ticks, sizeof(ticks)) < 0) {
+        return;
+    }
 
     for (c = worker->connections; c; c = next) {
         next = c->next;
@@ -126,53 +132,59 @@ static bool stopping(struct worker *worker)
     return stopping;
 }
 
-static time_t seconds(void)
-{
-    struct timespec time;
-
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &time);
-    return time.tv_sec;
-}
-
 static void *run(void *argument)
 {
     struct worker *worker = argument;
     struct epoll_event events[EVENTS];
-    time_t looked = seconds();
 
     while (!stopping(worker)) {
-        int count = epoll_wait(worker->epoll, events, EVENTS, TICK);
-        bool mail = false;
+        int count = epoll_wait(worker->epoll, events, EVENTS, -1);
+        bool mail = false, tick = false;
 
         for (int i = 0; i < count; i++) {
-            if (events[i].data.ptr) {
-                run_connection(events[i].data.ptr);
-            } else {
+            void *of = events[i].data.ptr;
+
+            if (of == &worker->wake) {
                 mail = true;
+            } else if (of == &worker->clock) {
+                tick = true;
+            } else {
+                run_connection(of);
             }
         }
         if (mail) {
             read_mail(worker);
         }
-        if (seconds() != looked) {
-            looked = seconds();
+        if (tick) {
             check_deadlines(worker);
         }
     }
     return NULL;
 }
 
+/* Epoll tells of @fd, which is one of the worker's own, by its place. */
+static bool watch_own(struct worker *worker, int *fd)
+{
+    struct epoll_event event = { .events = EPOLLIN, .data.ptr = fd };
+
+    return *fd >= 0 && !epoll_ctl(worker->epoll, EPOLL_CTL_ADD, *fd, &event);
+}
+
 int worker_start(struct worker *worker, struct server *server)
 {
-    struct epoll_event event = { .events = EPOLLIN };
+    const struct itimerspec tick = { .it_interval.tv_sec = TICK,
+                                     .it_value.tv_sec = TICK };
     int error;
 
     *worker = (struct worker){ .server = server };
     pthread_mutex_init(&worker->lock, NULL);
     worker->epoll = epoll_create1(EPOLL_CLOEXEC);
     worker->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (worker->epoll < 0 || worker->wake < 0 ||
-        epoll_ctl(worker->epoll, EPOLL_CTL_ADD, worker->wake, &event)) {
+    /* A time-out of epoll_wait() would cost each GET a timer of its own. */
+    worker->clock = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (worker->epoll < 0 || !watch_own(worker, &worker->wake) ||
+        !watch_own(worker, &worker->clock) ||
+        timerfd_settime(worker->clock, 0, &tick, NULL)) {
         return -errno;
     }
     error = pthread_create(&worker->thread, NULL, run, worker);
@@ -217,5 +229,6 @@ void worker_stop(struct worker *worker)
     buffers_destroy(&worker->buffers);
     close(worker->epoll);
     close(worker->wake);
+    close(worker->clock);
     pthread_mutex_destroy(&worker->lock);
 }

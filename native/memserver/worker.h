@@ -20,7 +20,8 @@ struct worker {
     struct server *server;
     pthread_t thread;
     int epoll;
-    int wake; /* an eventfd */
+    int wake;  /* an eventfd */
+    int clock; /* a timerfd */
     struct buffers buffers;
     struct connection *connections;
     struct log_limit tls_log_limit;
