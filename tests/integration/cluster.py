@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import shutil
@@ -54,9 +55,14 @@ class Cluster(CliLab):
         """Prepare the hosts."""
         return self.play("site.yml")
 
+    @functools.cached_property
+    def _settings(self) -> str:
+        """What `lab/lab env` gives: asked once, as it takes as long as a module."""
+        return self.run("env")
+
     def command(self, name: str, *args: str) -> list[str]:
         """A command in the shell that `lab/lab env` gives."""
-        return ["bash", "-c", f'eval "$(lab/lab env --name {self.name})"; exec "$@"', "bash", name, *args]
+        return ["bash", "-c", f'{self._settings}\nexec "$@"', "bash", name, *args]
 
     def play(self, name: str, /, *args: str, **variables) -> Play:
         """Run a playbook of the collection to its end."""

@@ -71,8 +71,9 @@ def test_pages_come_in_at_a_rate_when_the_limit_rises(hosts: Hosts) -> None:
     memservers = [hosts.start_memserver(share) for share in shares(place.memory, lowest, 2)]
     set_target(source, "test", place.memory, lowest, memservers)
     source.migrate_to(destination)
-    # Nothing faults any more.
+    # Nothing faults any more, and what was on its way out is there: it would leave room that is not filled again.
     destination.qmp("stop")
+    check_sum(destination, memservers)
     before = where(destination)["resident"]
     began = time.monotonic()
     destination.qmp("smemv-set-limit", limit=place.limit, max_bandwidth=rate)
