@@ -40,7 +40,7 @@ class ServiceManager:
             sender.sendto(message, self._path)
 
     def _settle(self) -> None:
-        """Waits until all that a process that has ended sent is dealt with, which systemd does before it notes the end."""
+        """Waits until all that an ended process sent is dealt with, as systemd does before it notes the end."""
         self._settled.clear()
         self._tell(b"SETTLE")
         self._settled.wait()
