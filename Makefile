@@ -11,7 +11,7 @@ unit: ## the tests that need neither root nor hosts
 	@tools/unit
 
 faults: ## the fault matrix, every cell (as root)
-	@tools/test tests/qemu/fault_matrix -m ""
+	@tools/faults
 
 bench: ## benchmarks into build/bench/; ONLY=NAME for one (as root)
 	@tools/bench $(ONLY)
