@@ -86,7 +86,7 @@ def test_memservers_with_too_little_room(cluster, configuration, refused):
         cluster.module("host-1", "vm", name="lone", state="absent", shutdown_timeout=0)
 
 
-@pytest.mark.parametrize("host", [pytest.param("host-2", marks=pytest.mark.nightly), "host-3"])
+@pytest.mark.parametrize("host", ["host-2", "host-3"])
 def test_a_host_that_cannot_be_reached(cluster, refused, host):
     cluster.run("link", host, "down")
     try:
