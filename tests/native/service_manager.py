@@ -22,7 +22,6 @@ class ServiceManager:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(self._path)
         self._kept: list[tuple[str, int]] = []
-        self._settled = threading.Event()
         self._thread = threading.Thread(target=self._listen)
         self._thread.start()
 
@@ -30,29 +29,27 @@ class ServiceManager:
         return self
 
     def __exit__(self, *_):
-        self._tell(b"END")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
+            end.sendto(b"END", self._path)
         self._thread.join()
         self.forget()
         self._socket.close()
 
-    def _tell(self, message: bytes) -> None:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-            sender.sendto(message, self._path)
-
     def _settle(self) -> None:
         """Waits until all that an ended process sent is dealt with, as systemd does before it notes the end."""
-        self._settled.clear()
-        self._tell(b"SETTLE")
-        self._settled.wait()
+        ended, barrier = os.pipe()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.connect(self._path)
+            socket.send_fds(sender, [b"BARRIER=1"], [barrier])
+        os.close(barrier)
+        os.read(ended, 1)
+        os.close(ended)
 
     def _listen(self) -> None:
         while True:
             message, descriptors, _, _ = socket.recv_fds(self._socket, 4096, 16)
             if message == b"END":
                 return
-            if message == b"SETTLE":
-                self._settled.set()
-                continue
             fields = dict(line.split("=", 1) for line in message.decode().splitlines())
             if "FDSTORE" in fields:
                 self._kept += [(fields["FDNAME"], descriptor) for descriptor in descriptors]
