@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from pathlib import Path
 
@@ -11,7 +10,9 @@ import pytest
 
 from tests.qemu import guests
 from tests.qemu.hosts import Hosts, Place
+from tests.qemu.pin import pinned
 from tests.qemu.split import MIB, run_within, set_target, wait_until, where
+from tests.qemu.touch import missing
 
 pytestmark = pytest.mark.qemu
 
@@ -32,12 +33,18 @@ def test_direct_io_into_memory_that_is_evicted(hosts: Hosts, tmp_path: Path) -> 
     last = run_within(vm, place.limit, seconds=15)
     assert last["wrong"] == 0
     assert last["transfers"] > first["transfers"]
-    # Sooner or later the evictor comes to a page that the disk is at, the more often the more it has to do.
-    limits = itertools.cycle((place.limit // 4 * 5, place.limit))
 
-    def has_met_the_disk() -> bool:
-        vm.qmp("smemv-set-limit", limit=next(limits))
-        return where(vm)["pinned"] > 0
 
-    wait_until(has_met_the_disk, timeout=60)
+def test_what_a_device_has_pinned_stays(hosts: Hosts) -> None:
+    place = Place(guests.linux("smemv.fill=128M smemv.rate=20000"), 256 * MIB, 96 * MIB)
+    _source, vm, _memservers = hosts.split(place)
+    ram = vm.ram_addresses()
+    start, size = ram.start + place.memory // 2, 4 * MIB
+    with pinned(vm, start, size):
+        # The guest has all of its memory in turn, so that the evictor comes to each page.
+        before = where(vm)["pinned"]
+        wait_until(lambda: where(vm)["pinned"] > before)
+        vm.run_guest(1)
+        assert not [address for address in missing(vm) if start <= address < start + size]
+    wait_until(lambda: any(start <= address < start + size for address in missing(vm)))
     assert vm.run_guest(1)["wrong"] == 0

@@ -32,9 +32,17 @@ def missing(vm: Vm) -> list[int]:
     return [ram.start + i * PAGE for i, entry in enumerate(entries) if not entry >> PRESENT]
 
 
+def read(vm: Vm, address: int, size: int, to: int) -> None:
+    """Read size bytes at that address in the VM's process to an address here, as the kernel does for direct I/O.
+
+    The pages of up to 4 MiB are brought in and pinned all at once; what cannot be read raises an OSError.
+    """
+    here, there = _Part(to, size), _Part(address, size)
+    if _libc.process_vm_readv(vm.process.pid, ctypes.byref(here), 1, ctypes.byref(there), 1, 0) != size:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
 def touch(vm: Vm, address: int) -> None:
     """Touch the page at that address in the VM's process. It waits for the page, and other threads run meanwhile."""
     byte = ctypes.create_string_buffer(1)
-    here, there = _Part(ctypes.addressof(byte), 1), _Part(address, 1)
-    if _libc.process_vm_readv(vm.process.pid, ctypes.byref(here), 1, ctypes.byref(there), 1, 0) != 1:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    read(vm, address, 1, ctypes.addressof(byte))
