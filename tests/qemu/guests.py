@@ -36,7 +36,7 @@ def linux(parameters: str) -> Guest:
     """A Linux guest, for TCG; parameters as in tests/guest/linux/parameters.h."""
     # On a busy machine the timer's interrupts come late, and the kernel would panic at its test of them. A guest that
     # panics ends its VM, and no test waits for it.
-    return Guest(folder() / "bzImage", folder() / "initrd", f"console=ttyS0 quiet panic=-1 no_timer_check {parameters}")
+    return Guest(folder() / "vmlinux", folder() / "initrd", f"console=ttyS0 quiet panic=-1 no_timer_check {parameters}")
 
 
 def bare(parameters: str) -> Guest:
