@@ -61,7 +61,7 @@ def big(cluster):
     (cluster.folder / "shared/big.img").write_bytes(bytes(1 << 20))
     return {
         "name": "big", "memory": "512MiB", "vcpus": 2, "accel": "tcg",
-        "kernel": f"{GUEST}/bzImage", "initrd": f"{GUEST}/initrd",
+        "kernel": f"{GUEST}/vmlinux", "initrd": f"{GUEST}/initrd",
         "append": "console=ttyS0 quiet no_timer_check smemv.fill=200M smemv.rate=200",
         "disks": [{"path": "/srv/smemv/big.img"}], "nics": [{"type": "user"}],
     }  # fmt: skip
