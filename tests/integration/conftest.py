@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.cluster import GUEST, Cluster
+from tests.qemu.guests import SOON_UP
 
 SECONDS = 600
 # By the threshold, so that sub-hosts have pages: all that the guest uses could be on the main host.
@@ -62,7 +63,7 @@ def big(cluster):
     return {
         "name": "big", "memory": "512MiB", "vcpus": 2, "accel": "tcg",
         "kernel": f"{GUEST}/vmlinux", "initrd": f"{GUEST}/initrd",
-        "append": "console=ttyS0 quiet no_timer_check smemv.fill=200M smemv.rate=200",
+        "append": f"console=ttyS0 quiet {SOON_UP} smemv.fill=200M smemv.rate=200",
         "disks": [{"path": "/srv/smemv/big.img"}], "nics": [{"type": "user"}],
     }  # fmt: skip
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.integration.cluster import assert_layout, assert_works_on, wait_for
 from tests.integration.conftest import REQUEST, clear, kill
+from tests.qemu.guests import SOON_UP
 
 PLAYBOOK = "migrate_large_vm.yml"
 
@@ -161,7 +162,7 @@ def test_a_timeout(cluster, vm):
     assert len(re.findall(r"^VM big to host-2: active, [0-9]+ % of .* left, [0-9]+[KM]iB/s, ", output, re.M)) > 1
 
 
-BUSY = "console=ttyS0 quiet no_timer_check smemv.fill=32M smemv.rate=4000"
+BUSY = f"console=ttyS0 quiet {SOON_UP} smemv.fill=32M smemv.rate=4000"
 
 
 @pytest.fixture
