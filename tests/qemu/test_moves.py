@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import os
 import random
+import time
 from collections.abc import Callable, Sequence
 
 import pytest
 
+from tests.qemu.contended_link import ContendedLink
 from tests.qemu.hosts import CREDENTIALS, Hosts, Place, bare, encrypt, small
 from tests.qemu.memserver import Memserver
 from tests.qemu.split import MIB, PAGE, check_sum, run_within, set_target, shares, wait_until, where
@@ -211,6 +213,26 @@ def test_it_goes_on_when_a_sub_host_is_back(hosts: Hosts) -> None:
     check_empty(memservers[:1])
     assert run_within(vm, place.limit, seconds=2)["wrong"] == 0
     assert back.stat()["used"] > 0
+
+
+def test_the_vms_own_threads_claim_at_once(hosts: Hosts) -> None:
+    """What is put where pages are copied to, and a link there that fails: both are fenced, and none ends the VM."""
+    place = small(vcpus=2)
+    leaving, staying, joining = roomy(hosts, 3)
+    vm = split(hosts, place, [leaving, staying])
+    with ContendedLink("127.0.0.1", joining.port) as link:
+        aim = sub_hosts(place, place.limit, [staying, joining])
+        aim[1]["port"] = link.port
+        vm.qmp("smemv-rebalance", main_limit=place.limit, sub_hosts=aim, max_bandwidth=4 * MIB)
+        for _ in range(6):
+            time.sleep(1)
+            link.cut()
+            time.sleep(0.2)
+            link.mend()
+        assert where(vm)["rebalancing"]
+        vm.qmp("smemv-rebalance", main_limit=place.limit, sub_hosts=aim)
+        settle(vm)
+        assert run_within(vm, place.limit, seconds=2)["wrong"] == 0
 
 
 class Journey:

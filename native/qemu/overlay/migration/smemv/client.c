@@ -481,6 +481,13 @@ int smemv_conn_claim(SmemvConn *c, bool renew, Error **errp)
     return ret;
 }
 
+bool smemv_conn_overtaken(const SmemvConn *c, int ret)
+{
+    QEMU_LOCK_GUARD(&c->peer->lock);
+    return ret == SMEMV_WIRE_STALE &&
+           (c->peer->claiming || c->peer->epoch != c->epoch);
+}
+
 int smemv_conn_claim_vm(SmemvConn *c, Error **errp)
 {
     int64_t deadline = qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + SMEMV_LOST_MS;

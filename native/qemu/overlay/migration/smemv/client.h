@@ -109,6 +109,12 @@ int smemv_conn_reserve(SmemvConn *c, uint64_t pages, Error **errp);
 int smemv_conn_claim(SmemvConn *c, bool renew, Error **errp);
 
 /*
+ * Whether @ret is a refusal as STALE that says nothing of other hosts: this
+ * process has changed epoch or holder since @c attached, or is about to.
+ */
+bool smemv_conn_overtaken(const SmemvConn *c, int ret);
+
+/*
  * Claim the session for the process that is to run the VM, which is paused
  * meanwhile. A memserver that does not answer is asked again for a while: it
  * may be restarting.

@@ -290,6 +290,10 @@ static void repeat_round(SmemvEvictor *e, SmemvRound *r)
         if (!ret) {
             ret = smemv_conn_await(&r->conn, r->requests, &err);
         }
+        if (smemv_conn_overtaken(&r->conn, ret)) {
+            /* A mover has renewed it, too. */
+            continue;
+        }
         if (ret > 0 && !smemv_peer_lost_memory(e->p->session, peer, ret)) {
             smemv_fatal("smemv: pages cannot be kept, the VM ends: %s",
                         error_get_pretty(err));

@@ -58,7 +58,7 @@ bool smemv_fetch_try(SmemvPager *p, SmemvConn *c, SmemvFetch *f)
         smemv_fetch_place(p, f, NULL);
         return true;
     }
-    if (ret == SMEMV_WIRE_STALE && smemv_peer_moved_on(c->peer, c->epoch)) {
+    if (smemv_conn_overtaken(c, ret)) {
         /* The evictor has renewed the claim: attach once more. */
         smemv_conn_close(c);
         return false;

@@ -34,7 +34,7 @@ static bool fetch_run(SmemvPager *p, SmemvConn *conns, SmemvPair pair,
         if (qatomic_read(&p->stop)) {
             break;
         }
-        if (ret == SMEMV_WIRE_STALE && smemv_peer_moved_on(c->peer, c->epoch)) {
+        if (smemv_conn_overtaken(c, ret)) {
             smemv_conn_close(c);
             g_usleep(SMEMV_RECONNECT_US);
         } else if (!smemv_source_next(&source, ret, err)) {

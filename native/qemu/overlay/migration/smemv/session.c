@@ -290,14 +290,22 @@ int smemv_peer_reserve(SmemvSession *s, SmemvPeer *peer, uint64_t pages,
                        Error **errp)
 {
     SmemvConn c;
-    int ret;
+    int ret = SMEMV_WIRE_STALE;
 
     smemv_conn_init(&c, s, peer);
-    ret = attach_as_holder(&c, errp);
-    if (!ret) {
-        ret = smemv_conn_reserve(&c, pages, errp);
+    while (ret == SMEMV_WIRE_STALE) {
+        g_autoptr(Error) err = NULL;
+
+        ret = attach_as_holder(&c, &err);
+        if (!ret) {
+            ret = smemv_conn_reserve(&c, pages, &err);
+        }
+        smemv_conn_close(&c);
+        if (ret && !smemv_conn_overtaken(&c, ret)) {
+            error_propagate(errp, g_steal_pointer(&err));
+            break;
+        }
     }
-    smemv_conn_close(&c);
     trace_smemv_session_reserve(peer->name, pages, ret);
     return ret;
 }
@@ -311,12 +319,6 @@ int smemv_session_claim(SmemvSession *s, Error **errp)
     ret = smemv_conn_claim_vm(&c, errp);
     smemv_conn_close(&c);
     return ret;
-}
-
-bool smemv_peer_moved_on(SmemvPeer *peer, uint64_t epoch)
-{
-    QEMU_LOCK_GUARD(&peer->lock);
-    return peer->claiming || peer->epoch != epoch;
 }
 
 int smemv_peer_close(SmemvSession *s, SmemvPeer *peer, Error **errp)

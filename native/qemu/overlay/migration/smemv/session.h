@@ -168,12 +168,6 @@ int smemv_peer_close_failed(SmemvSession *s, SmemvPeer *peer);
 int smemv_session_claim(SmemvSession *s, Error **errp);
 
 /*
- * Whether this process has changed epoch or holder on @peer since @epoch, or
- * is about to: a refusal as STALE says nothing then.
- */
-bool smemv_peer_moved_on(SmemvPeer *peer, uint64_t epoch);
-
-/*
  * Close the session on each peer that is not gone and free its memory there.
  * False where one cannot be reached, which is reported; to be called again
  * then.
