@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lab.command import run
 from lab.host import Host
+from lab.release import NEWEST, RELEASES
 from lab.settings import CHECKOUT, DEFAULT_LAB, STATE
 
 # After a power cut nobody answers: notice within seconds, on a connection kept open too. Those belong to one user (%i).
@@ -37,7 +38,6 @@ all:
     ansible_pipelining: true
     # The lab's own authority goes when the lab goes.
     pki_ca_folder: {folder}/ca
-  children:
 """
 
 
@@ -56,7 +56,7 @@ def ensure_key(lab: str) -> None:
             _give_to_user(path)
 
 
-def write(lab: str, hosts: list[Host]) -> None:
+def write(lab: str, hosts: list[Host], release: str) -> None:
     """Write what ssh and Ansible need to know."""
     folder = STATE / lab
     config = SSH_CONFIG.format(folder=folder, addresses=" ".join(host.address for host in hosts))
@@ -67,6 +67,9 @@ def write(lab: str, hosts: list[Host]) -> None:
     _write_if_changed(folder / "known_hosts", "".join(f"{host.address} {key}" for host, key in zip(hosts, keys)))
 
     inventory = INVENTORY_VARIABLES.format(folder=folder)
+    if RELEASES[release].distribution != "Debian":
+        inventory += f"    qemu_debian_mirror: {RELEASES[NEWEST].mirror()}\n"
+    inventory += "  children:\n"
     inventory += "    kvm_hosts:\n      hosts:\n"
     for host in hosts:
         inventory += f"        {host.name}:\n          ansible_host: {host.address}\n"

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from lab import access, limits, lxcfs, network, tree
 from lab.host import Host
-from lab.settings import CACHE, DEFAULT_HOSTS, DEFAULT_LAB, DEFAULT_MEMORY, DEFAULT_RELEASE, STATE, LabError
+from lab.release import NEWEST, RELEASES
+from lab.settings import CACHE, DEFAULT_HOSTS, DEFAULT_LAB, DEFAULT_MEMORY, STATE, LabError
 from lab.size import parse_size
 
 LOCK = Path("/run/lock/smemv-lab")
@@ -39,8 +40,8 @@ class Lab:
         return cls(**json.loads(file.read_text(encoding="utf-8")))
 
     @classmethod
-    def new(cls, name: str, release: int) -> Lab:
-        """Return a lab that has no hosts yet, which are to have a release of Debian."""
+    def new(cls, name: str, release: str) -> Lab:
+        """Return a lab that has no hosts yet, which are to have that release."""
         taken = {lab.number for lab in all_labs()}
         number = next((number for number in range(MOST_LABS) if number not in taken), None)
         if number is None:
@@ -88,19 +89,20 @@ def up(
     hosts: int | None = None,
     memory: int | None = None,
     rate: int | None = None,
-    release: int | None = None,
+    release: str | None = None,
 ) -> Lab:
     """Make what is missing of the lab, start what is off, and wait until every host is up.
 
     What is not given stays as it is, or is the default in a new lab. memory is in bytes, rate in Mbit/s, release one of
-    Debian.
+    RELEASES.
     """
     if (STATE / name / "lab.json").exists():
         lab = _own(Lab.load(name))
-        if release not in (None, tree.release_of(Path(lab.tree))):
-            raise LabError(f"the hosts of lab {name} have Debian {tree.release_of(Path(lab.tree))}, not {release}")
+        own = tree.release_of(Path(lab.tree))
+        if release not in (None, own):
+            raise LabError(f"the hosts of lab {name} have {RELEASES[own].distribution} {own}, not {release}")
     else:
-        lab = Lab.new(name, release or DEFAULT_RELEASE)
+        lab = Lab.new(name, release or NEWEST)
     count = hosts or len(lab.memory) or DEFAULT_HOSTS
     if not len(lab.memory) <= count <= MOST_HOSTS:
         raise LabError(f"lab {name} has {len(lab.memory)} hosts; it can have more, up to {MOST_HOSTS}, not {count}")
@@ -125,7 +127,7 @@ def up(
             host.cgroup.set_memory(memory)
         if rate is not None:
             network.set_rate(name, host.name, rate)
-    access.write(name, lab.hosts())
+    access.write(name, lab.hosts(), tree.release_of(Path(lab.tree)))
     for host in lab.hosts():
         host.wait_until_up()
     return lab

@@ -16,7 +16,6 @@ STATE = Path("/var/lib/smemv-lab")
 DEFAULT_LAB = "smemv"
 DEFAULT_HOSTS = 4
 DEFAULT_MEMORY = "4G"
-DEFAULT_RELEASE = 13
 
 # A network interface's name, at most 15 characters, carries the lab's name.
 LAB_NAME = re.compile(r"[a-z][a-z0-9]{0,10}")

@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The Debian tree that every host of a lab stands on: made once for each release, then only read."""
+"""The tree that every host of a lab stands on: made once for each release, then only read."""
 from __future__ import annotations
 
 import hashlib
 import re
 import shutil
+import tempfile
 from pathlib import Path
 
 from lab.command import run
-from lab.settings import CACHE, LabError
+from lab.release import RELEASES, Release
+from lab.settings import CACHE
 
-SUITES = {12: "bookworm", 13: "trixie"}
-ARCHIVE_KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
+# Ubuntu's is the same for each release, and may be newer than this machine's debootstrap.
+SCRIPTS = {"Debian": [], "Ubuntu": ["/usr/share/debootstrap/scripts/gutsy"]}
 HERE = Path(__file__).resolve().parent
 
 # Work that a machine does on its own and that would disturb a measurement, and what a container has no use for.
@@ -24,33 +26,19 @@ MASKED = (
 )
 
 
-def ensure(release: int) -> Path:
-    """Return the base tree of a release of Debian, made first if what goes into it has changed."""
-    suite = SUITES[release]
-    sources = apt_sources(suite)
-    tree = CACHE / "lab" / f"{suite}-{_hash(sources)}"
+def ensure(number: str) -> Path:
+    """Return the base tree of a release, made first if what goes into it has changed."""
+    release = RELEASES[number]
+    sources = release.apt_sources()
+    tree = CACHE / "lab" / f"{release.suite}-{_hash(sources)}"
     if not tree.exists():
-        _build(tree, suite, sources)
+        _build(tree, release, sources)
     return tree
 
 
-def release_of(tree: Path) -> int:
-    """Return the release of Debian of a base tree."""
-    return next(release for release, suite in SUITES.items() if tree.name.startswith(f"{suite}-"))
-
-
-def apt_sources(suite: str) -> str:
-    """The sources.list of a host: a release from the mirror in the machine's own apt sources, with source packages."""
-    listed = run("apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages")
-    repositories = [line.split() for line in listed.splitlines()]
-    plain = [uri for uri, release in repositories if re.fullmatch(r"[a-z]+", release) and re.search(r"/debian/?$", uri)]
-    if not plain:
-        raise LabError("the machine's apt sources name no Debian mirror to make the hosts from")
-    suites = [(plain[0], suite), (plain[0], f"{suite}-updates")]
-    # A kernel that is new enough, and what QEMU is built with, come from there.
-    suites += [(plain[0], f"{suite}-backports")] if suite == SUITES[12] else []
-    suites += [(uri, f"{suite}-security") for uri, release in repositories if release.endswith("-security")][:1]
-    return "".join(f"{kind} {uri} {name} main\n" for uri, name in suites for kind in ("deb", "deb-src"))
+def release_of(tree: Path) -> str:
+    """Return the release of a base tree."""
+    return next(number for number, release in RELEASES.items() if tree.name.startswith(f"{release.suite}-"))
 
 
 def _hash(sources: str) -> str:
@@ -66,13 +54,16 @@ def _packages() -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def _build(tree: Path, suite: str, sources: str) -> None:
+def _build(tree: Path, release: Release, sources: str) -> None:
     print(f"lab: making the hosts' base tree {tree} (once)", flush=True)
     partial = tree.with_suffix(".partial")
     if partial.exists():
         shutil.rmtree(partial)
     partial.mkdir(parents=True)
-    run("debootstrap", "--variant=minbase", f"--keyring={ARCHIVE_KEYS}", suite, partial, sources.split()[1])
+    with tempfile.TemporaryDirectory() as scratch:
+        options = ["--variant=minbase", f"--keyring={release.keyring(Path(scratch))}"]
+        options += [f"--components={release.components.replace(' ', ',')}"]
+        run("debootstrap", *options, release.suite, partial, release.mirror(), *SCRIPTS[release.distribution])
     shutil.copytree(HERE / "rootfs", partial, dirs_exist_ok=True)
     (partial / "etc/apt/sources.list").write_text(sources, encoding="utf-8")
     _copy_apt_network_settings(partial)

@@ -1,20 +1,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Download Debian packages of one release, leaving the machine's own apt as it is.
 
-The mirror is the one that the machine's own apt uses; lists and archives are kept in a folder of their own, so that
-packages of Debian 13 can be had on Debian 12, and sources without a deb-src line.
+The mirror is $SMEMV_DEBIAN_MIRROR, or the one that the machine's own apt uses; lists and archives are kept in a folder
+of their own, so that packages of Debian 13 can be had on Debian 12 or Ubuntu, and sources without a deb-src line.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 
-def machine_mirror() -> str:
-    """The URI from which this machine's apt fetches its own release of Debian."""
+def debian_mirror() -> str:
+    """The URI of a mirror of Debian: if none is named, from where this machine's apt has its own release."""
+    if os.environ.get("SMEMV_DEBIAN_MIRROR"):
+        return os.environ["SMEMV_DEBIAN_MIRROR"]
     codename = _os_release()["VERSION_CODENAME"]
     targets = _run("apt-get", "indextargets", "--format", "$(RELEASE) $(COMPONENT) $(REPO_URI)", "Created-By: Packages")
     for line in targets.splitlines():
@@ -44,7 +47,7 @@ class IsolatedApt:
         (state / "lists" / "partial").mkdir(parents=True, exist_ok=True)
         (state / "cache" / "archives" / "partial").mkdir(parents=True, exist_ok=True)
         sources = state / "sources.list"
-        sources.write_text(f"{kind} [signed-by={KEYRING}] {machine_mirror()} {release} main\n", encoding="utf-8")
+        sources.write_text(f"{kind} [signed-by={KEYRING}] {debian_mirror()} {release} main\n", encoding="utf-8")
         self._options = [
             f"-oDir::Etc::sourcelist={sources}",
             "-oDir::Etc::sourceparts=/dev/null",

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Configure and compile a QEMU tree, with ccache and a meson that is new enough."""
+"""Configure and compile a QEMU tree, with ccache and the meson of the release that the tree is from."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-MESON_MINIMUM = (1, 5)
+from isolated_apt import IsolatedApt
+
 SYSTEM_PYTHON = "/usr/bin/python3"
 
 # Of the packages seabios, ipxe-qemu and qemu-system-data.
@@ -77,34 +80,35 @@ def _run(command: list[str | Path], cwd: Path, cache: Path) -> None:
     subprocess.run(command, cwd=cwd, env=environment, check=True, stdout=sys.stderr)
 
 
-def _meson_version(python: str | Path) -> tuple[int, ...]:
-    code = "import mesonbuild.coredata; print(mesonbuild.coredata.version)"
-    done = subprocess.run([python, "-c", code], check=False, capture_output=True, text=True)
-    return tuple(int(part) for part in done.stdout.strip().split(".")[:2]) if done.returncode == 0 else ()
-
-
-def _python_with_meson(cache: Path) -> str | Path:
-    """A Python that has meson: the system's, or (Debian 12: its meson is too old) one of a venv made for this."""
-    if _meson_version(SYSTEM_PYTHON) >= MESON_MINIMUM:
-        return SYSTEM_PYTHON
-    venv = cache / "venv" / "qemu-meson"
+def _python_with_meson(cache: Path, release: str) -> Path:
+    """A Python that has the meson of a release of Debian: other releases' own may be too old."""
+    venv = cache / "venv" / f"meson-{release}"
     python = venv / "bin" / "python3"
-    if not python.exists() or _meson_version(python) < MESON_MINIMUM:
-        _run([SYSTEM_PYTHON, "-m", "venv", "--clear", venv], Path("/"), cache)
-        minimum = ".".join(map(str, MESON_MINIMUM))
-        _run([python, "-m", "pip", "install", "--quiet", f"meson>={minimum}"], Path("/"), cache)
+    with contextlib.suppress(FileNotFoundError):
+        if subprocess.run([python, "-c", "import mesonbuild"], check=False, stderr=subprocess.DEVNULL).returncode == 0:
+            return python
+    _run([SYSTEM_PYTHON, "-m", "venv", "--without-pip", "--clear", venv], Path("/"), cache)
+    (packages,) = venv.glob("lib/python3*/site-packages")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        deb = IsolatedApt(folder / "apt", release, "deb").download("meson", folder)
+        _run(["dpkg-deb", "-x", deb, folder / "tree"], Path("/"), cache)
+        shutil.copytree(folder / "tree/usr/lib/python3/dist-packages", packages, dirs_exist_ok=True)
     return python
 
 
-def configure(tree: Path, build: Path, variant: Variant, stamp: str, cache: Path) -> None:
-    """Configure the build folder, once; afterwards only the stamp is brought up to date."""
+def configure(tree: Path, build: Path, variant: Variant, stamp: str, cache: Path, release: str) -> None:
+    """Configure the build folder, once; afterwards only the stamp is brought up to date.
+
+    release is the tree's, of Debian.
+    """
     stamp_file = build / "smemv-stamp"
     if (build / "build.ninja").exists():
         if stamp_file.read_text(encoding="utf-8") != stamp:
             _run(["pyvenv/bin/meson", "configure", f"-Dpkgversion={stamp}"], build, cache)
     else:
         build.mkdir(parents=True, exist_ok=True)
-        options = [f"--python={_python_with_meson(cache)}", "--cc=ccache gcc", f"--with-pkgversion={stamp}"]
+        options = [f"--python={_python_with_meson(cache, release)}", "--cc=ccache gcc", f"--with-pkgversion={stamp}"]
         _run([tree / "configure", *variant.configure_options, *options], build, cache)
         _link_firmware(build)
     stamp_file.write_text(stamp, encoding="utf-8")

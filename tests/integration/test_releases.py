@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Hosts of Debian 12: an older systemd and older libraries, on a kernel that is new enough."""
+"""Hosts of other releases: Debian 12, whose systemd and libraries are older, and Ubuntu; with a kernel new enough."""
 
 from __future__ import annotations
 
@@ -7,16 +7,22 @@ import os
 
 import pytest
 
+from lab.release import RELEASES
+from lab.settings import LabError
 from tests.integration.cluster import Cluster, assert_works_on
 from tests.integration.conftest import big, clear
 from tests.integration.operations import consolidate, split
 
 
-@pytest.fixture(scope="module")
-def hosts():
+@pytest.fixture(scope="module", params=["12", "24.04"])
+def hosts(request):
     """Three of them, prepared by site.yml; the first builds QEMU if it is not in the cache yet."""
+    try:
+        RELEASES[request.param].mirror()
+    except LabError as error:
+        pytest.skip(str(error))
     hosts = Cluster(f"d{os.getpid()}")
-    hosts.run("up", "--hosts", "3", "--memory", "3G", "--release", "12")
+    hosts.run("up", "--hosts", "3", "--memory", "3G", "--release", request.param)
     try:
         installed = hosts.install()
         assert installed.code == 0, installed.output
