@@ -117,10 +117,13 @@ static void fail(SmemvPager *p, unsigned i)
 }
 
 /*
- * Ask all peers, side by side; whether each answered is in @answers. A peer
- * that has lost its memory may as well not answer.
+ * Ask all peers, side by side; whether each answered is in @answers, and since
+ * when it could have in @asked, in ms. One that cannot be connected to holds
+ * up the next ones, which get time of their own. A peer that has lost its
+ * memory may as well not answer.
  */
-static void ask(SmemvLookout *w, unsigned n_peers, bool *answers)
+static void ask(SmemvLookout *w, unsigned n_peers, bool *answers,
+                int64_t *asked)
 {
     int64_t deadline = now_ms() + SILENCE_MS;
     SmemvSession *s = w->p->session;
@@ -128,7 +131,8 @@ static void ask(SmemvLookout *w, unsigned n_peers, bool *answers)
     for (unsigned i = 0; i < n_peers; i++) {
         SmemvConn *c = &w->conns[i];
 
-        c->patience_ms = MAX(deadline - now_ms(), 1);
+        asked[i] = now_ms();
+        c->patience_ms = MAX(deadline - asked[i], SMEMV_PATIENCE_MS);
         answers[i] = is_watched(c->peer) && !smemv_conn_send_attach(c, NULL);
     }
     for (unsigned i = 0; i < n_peers; i++) {
@@ -137,7 +141,7 @@ static void ask(SmemvLookout *w, unsigned n_peers, bool *answers)
         if (answers[i]) {
             int ret;
 
-            c->patience_ms = MAX(deadline - now_ms(), 1);
+            c->patience_ms = MAX(deadline - now_ms(), SMEMV_PATIENCE_MS);
             ret = smemv_conn_await_attach(c, NULL);
             smemv_peer_lost_memory(s, c->peer, ret);
             answers[i] = ret >= 0;
@@ -150,16 +154,16 @@ static void *lookout_thread(void *opaque)
     SmemvLookout *w = opaque;
     SmemvPager *p = w->p;
     SmemvSession *s = p->session;
+    int64_t asked[SMEMV_MAX_PEERS];
     bool answers[SMEMV_MAX_PEERS];
 
     qemu_mutex_lock(&p->lock);
     while (!p->stop) {
-        int64_t start = now_ms();
         unsigned n_peers = s->n_peers;
 
         if (!p->left) {
             qemu_mutex_unlock(&p->lock);
-            ask(w, n_peers, answers);
+            ask(w, n_peers, answers, asked);
             qemu_mutex_lock(&p->lock);
         }
         for (unsigned i = 0; i < n_peers && !p->left; i++) {
@@ -171,7 +175,7 @@ static void *lookout_thread(void *opaque)
                 smemv_conn_close(&w->conns[i]);
                 continue;
             }
-            *since = answers[i] ? 0 : *since ?: start;
+            *since = answers[i] ? 0 : *since ?: asked[i];
             lost = *since && now_ms() - *since >= SILENCE_MS;
             /* One that is left may just have closed the session. */
             lost |= qatomic_read(&peer->emptied) && !peer->closing;
