@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import threading
 
@@ -20,25 +19,16 @@ class ContendedLink(LossyLink):
     def __init__(self, host: str, port: int) -> None:
         self._claims = 0
         self._claimed = threading.Condition()
+        self._claim_of: dict[socket.socket, int] = {}  # the number of the claim that it sent last
         super().__init__(host, port)
 
-    def _pass(self, source: socket.socket, target: socket.socket, answers: bool) -> None:
-        if answers:
-            super()._pass(source, target, answers)
-            return
-        mine = None
-        with contextlib.suppress(OSError):
-            while data := source.recv(1 << 18):
-                with self._claimed:
-                    if mine is not None:
-                        self._claimed.wait_for(lambda count=mine: self._claims > count, PATIENCE)
-                        mine = None
-                    # Nothing is sent with it: its answer is awaited.
-                    if len(data) == wire.REQUEST.size and data[:2] == bytes([wire.MAGIC_REQUEST, wire.CLAIM]):
-                        self._claims += 1
-                        mine = self._claims
-                        self._claimed.notify_all()
-                target.sendall(data)
-        for each in (source, target):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+    def _before_request(self, source: socket.socket, data: bytes) -> None:
+        with self._claimed:
+            mine = self._claim_of.pop(source, None)
+            if mine is not None:
+                self._claimed.wait_for(lambda: self._claims > mine, PATIENCE)
+            # Nothing is sent with it: its answer is awaited.
+            if len(data) == wire.REQUEST.size and data[:2] == bytes([wire.MAGIC_REQUEST, wire.CLAIM]):
+                self._claims += 1
+                self._claim_of[source] = self._claims
+                self._claimed.notify_all()

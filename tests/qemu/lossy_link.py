@@ -34,6 +34,9 @@ class LossyLink:
         """New connections are passed on again."""
         self._cut.clear()
 
+    def _before_request(self, source: socket.socket, data: bytes) -> None:
+        """What a connection has sent is about to be passed on."""
+
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
@@ -49,6 +52,8 @@ class LossyLink:
     def _pass(self, source: socket.socket, target: socket.socket, answers: bool) -> None:
         with contextlib.suppress(OSError):
             while (data := source.recv(1 << 18)) and not (answers and self._cut.is_set()):
+                if not answers:
+                    self._before_request(source, data)
                 target.sendall(data)
         for each in (source, target):
             with contextlib.suppress(OSError):

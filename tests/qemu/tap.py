@@ -37,9 +37,17 @@ class Tap:
 
     def pose_as_the_vm(self, epoch: int) -> wire.Connection:
         """A connection that has all rights of the QEMU that attached last."""
+        return self._attach(self._attached[-1], epoch)
+
+    def claim_elsewhere(self, epoch: int) -> None:
+        """Another main host claims the session, which is in that epoch."""
+        with self._attach(self._attached[-1].other_main(), epoch) as connection:
+            assert connection.claim(epoch).status == wire.OK
+
+    def _attach(self, session: wire.Session, epoch: int) -> wire.Connection:
         connection = wire.Connection(self._memserver)
         assert connection.hello().status == wire.OK
-        assert connection.attach(self._attached[-1], epoch).status == wire.OK
+        assert connection.attach(session, epoch).status == wire.OK
         return connection
 
     def _accept(self) -> None:

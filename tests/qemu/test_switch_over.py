@@ -12,7 +12,8 @@ import pytest
 from tests.qemu.hosts import Hosts, small
 from tests.qemu.lossy_link import LossyLink
 from tests.qemu.memserver import HOST, Memserver
-from tests.qemu.split import MIB, run_within, set_target, wait_until, where
+from tests.qemu.split import MIB, run_within, set_target, shares, wait_until, where
+from tests.qemu.tap import Tap
 from tests.qemu.vm import Vm
 
 pytestmark = pytest.mark.qemu
@@ -150,3 +151,22 @@ def test_destination_that_dies(hosts: Hosts, start_kept_memserver: StartMemserve
     sessions = {"whole": 0, "split": 1}[before]
     for memserver in switch_over.memservers:
         wait_until(lambda memserver=memserver: len(memserver.stat()["sessions"]) == sessions)
+
+
+def test_a_vm_that_was_claimed_elsewhere_ends(hosts: Hosts, start_memserver: StartMemserver) -> None:
+    """Whose pages are refused, as another main host has claimed its session, does not run on."""
+    place = small()
+    memserver = start_memserver(512 * MIB)
+    with Tap(HOST, memserver.port) as tap:
+        source, vm = hosts.running_vm(place), hosts.vm(place, incoming=True)
+        (share,) = shares(place.memory, place.limit, 1)
+        sub_hosts = [dict(memserver.sub_host(share), port=tap.port)]
+        source.qmp("smemv-set-target", name="test", main_limit=place.limit, sub_hosts=sub_hosts)
+        source.set_capabilities("return-path")
+        source.migrate_to(vm)
+        source.stop()
+        vm.run_guest(1)
+        (session,) = memserver.stat()["sessions"]
+        tap.claim_elsewhere(session["epoch"])
+        vm.process.wait(timeout=30)
+    assert "the VM ends: " in vm.log() and "STALE" in vm.log()

@@ -281,17 +281,19 @@ static void repeat_round(SmemvEvictor *e, SmemvRound *r)
 
     while (ret && !qatomic_read(&e->p->stop) && !qatomic_read(&peer->failed)) {
         g_autoptr(Error) err = NULL;
+        bool claimed;
 
         trace_smemv_evictor_retry(peer->name);
         ret = smemv_conn_claim(&r->conn, true, &err);
+        claimed = !ret;
         if (!ret) {
             ret = send_round(r, &err);
         }
         if (!ret) {
             ret = smemv_conn_await(&r->conn, r->requests, &err);
         }
-        if (smemv_conn_overtaken(&r->conn, ret)) {
-            /* A mover has renewed it, too. */
+        if (claimed && smemv_conn_overtaken(&r->conn, ret)) {
+            /* A mover has renewed it since. A claim is refused by others. */
             continue;
         }
         if (ret > 0 && !smemv_peer_lost_memory(e->p->session, peer, ret)) {

@@ -290,22 +290,14 @@ int smemv_peer_reserve(SmemvSession *s, SmemvPeer *peer, uint64_t pages,
                        Error **errp)
 {
     SmemvConn c;
-    int ret = SMEMV_WIRE_STALE;
+    int ret;
 
     smemv_conn_init(&c, s, peer);
-    while (ret == SMEMV_WIRE_STALE) {
-        g_autoptr(Error) err = NULL;
-
-        ret = attach_as_holder(&c, &err);
-        if (!ret) {
-            ret = smemv_conn_reserve(&c, pages, &err);
-        }
-        smemv_conn_close(&c);
-        if (ret && !smemv_conn_overtaken(&c, ret)) {
-            error_propagate(errp, g_steal_pointer(&err));
-            break;
-        }
+    ret = attach_as_holder(&c, errp);
+    if (!ret) {
+        ret = smemv_conn_reserve(&c, pages, errp);
     }
+    smemv_conn_close(&c);
     trace_smemv_session_reserve(peer->name, pages, ret);
     return ret;
 }
