@@ -69,8 +69,7 @@ def write(lab: str, hosts: list[Host], release: str) -> None:
     inventory = INVENTORY_VARIABLES.format(folder=folder)
     if RELEASES[release].distribution != "Debian":
         inventory += f"    qemu_debian_mirror: {RELEASES[NEWEST].mirror()}\n"
-    inventory += "  children:\n"
-    inventory += "    kvm_hosts:\n      hosts:\n"
+    inventory += "  children:\n    kvm_hosts:\n      hosts:\n"
     for host in hosts:
         inventory += f"        {host.name}:\n          ansible_host: {host.address}\n"
         inventory += f"          smemv_address: {host.address}\n"
