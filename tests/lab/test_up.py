@@ -89,9 +89,10 @@ def test_systemd_in_the_host_limits_its_services(lab):
 
 
 def test_another_checkout_leaves_the_lab_alone(lab, tmp_path):
-    shutil.copytree(CHECKOUT / "lab", tmp_path / "lab")
+    checkout = tmp_path / "checkout"
+    shutil.copytree(CHECKOUT, checkout, ignore=shutil.ignore_patterns(".git", "build"))
     for command in (["up"], ["down"]):
-        done = subprocess.run([tmp_path / "lab/lab", *command, "--name", lab.name],
+        done = subprocess.run([checkout / "lab/lab", *command, "--name", lab.name],
                               capture_output=True, text=True, check=False)
         assert done.returncode == 1
         assert f"was made with {CHECKOUT}/lab/lab" in done.stderr
