@@ -82,7 +82,7 @@ def _run(command: list[str | Path], cwd: Path, cache: Path) -> None:
 
 def _python_with_meson(cache: Path, release: str) -> Path:
     """A Python that has the meson of a release of Debian: other releases' own may be too old."""
-    venv = cache / "venv" / f"meson-{release}"
+    venv = cache / "venv" / f"meson-{release}-{Path(SYSTEM_PYTHON).resolve().name}"
     python = venv / "bin" / "python3"
     with contextlib.suppress(FileNotFoundError):
         if subprocess.run([python, "-c", "import mesonbuild"], check=False, stderr=subprocess.DEVNULL).returncode == 0:
