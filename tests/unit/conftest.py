@@ -8,7 +8,12 @@ import contextlib
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# A busy machine makes any example slow; what planning may take, test_planner_clusters.py says.
+hypothesis.settings.register_profile("smemv", deadline=None)
+hypothesis.settings.load_profile("smemv")
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
