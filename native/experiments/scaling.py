@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How split migration grows: by the VM's size, by the number of sub-hosts, and by the speed of their links."""
+"""How split migration grows: by the VM's size, by its sub-hosts, the speed of their links, and connections to each."""
 
 from __future__ import annotations
 
@@ -13,23 +13,25 @@ RATE = 1000  # Mbit/s
 BYTES_A_PAGE = 4096 * 1.06
 SIZES = (1, 2, 4, 8)  # GiB
 SUB_HOSTS = (1, 2, 3, 6)
+CONNECTIONS = (1, 2, 4, 8)  # to each sub-host
 FILLED = 3 / 4
 
 
 def run(hosts: Hosts, rounds: int, quick: bool) -> list[dict]:
-    """A row for each size, number of sub-hosts, speed and round."""
-    cases = [(1, count, rate) for count in (0, 2) for rate in (0, RATE)]
+    """A row for each size, number of sub-hosts, speed, number of connections and round."""
+    cases = [(1, count, rate, 1) for count in (0, 2) for rate in (0, RATE)]
     if not quick:
-        cases = [(size, count, 0) for size in SIZES for count in (0, 3)]
-        cases += [(2, count, rate) for rate in (0, RATE) for count in (0, *SUB_HOSTS)]
+        cases = [(size, count, 0, 1) for size in SIZES for count in (0, 3)]
+        cases += [(2, count, rate, 1) for rate in (0, RATE) for count in (0, *SUB_HOSTS)]
+        cases += [(2, 2, rate, connections) for rate in (0, RATE) for connections in CONNECTIONS]
     rows = []
     for number in range(rounds):
-        for size, count, rate in dict.fromkeys(cases):
-            rows.append({"round": number, **move(hosts, size * GIB, count, rate)})
+        for size, count, rate, connections in dict.fromkeys(cases):
+            rows.append({"round": number, **move(hosts, size * GIB, count, rate, connections)})
     return rows
 
 
-def move(hosts: Hosts, memory: int, sub_hosts: int, rate: int) -> dict:
+def move(hosts: Hosts, memory: int, sub_hosts: int, rate: int, connections: int) -> dict:
     """Move a VM once: to a main host and so many sub-hosts with the same each, or with none one-to-one."""
     filled = int(memory * FILLED)
     # Host 0 is left; what it can send is not the question.
@@ -39,16 +41,17 @@ def move(hosts: Hosts, memory: int, sub_hosts: int, rate: int) -> dict:
         stock = not sub_hosts
         source = stage.start_running(0, stock=stock)
         if sub_hosts:
-            stage.aim(source, memory // (sub_hosts + 1), range(2, 2 + sub_hosts))
+            stage.aim(source, memory // (sub_hosts + 1), range(2, 2 + sub_hosts), connections=connections)
         target = stage.start(1, stock=stock, incoming=True)
         moved = stage.move(source, target, 1)
         stage.check(target)
     ideal = filled / 4096 * BYTES_A_PAGE * 8 / (rate * 1e6 * (sub_hosts + 1)) * 1000 if rate else None
-    print(f"  {memory // GIB} GiB, {sub_hosts} sub-hosts, {rate} Mbit/s: {moved.total_time:.0f} ms")
+    print(f"  {memory // GIB} GiB, {sub_hosts} sub-hosts by {connections}, {rate} Mbit/s: {moved.total_time:.0f} ms")
     return {
         "memory_gib": memory // GIB,
         "sub_hosts": sub_hosts,
         "rate_mbit_s": rate,
+        "connections": connections,
         "total_time_ms": moved.total_time,
         "downtime_ms": moved.downtime,
         "ideal_ms": ideal,

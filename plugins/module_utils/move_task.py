@@ -22,6 +22,7 @@ _KEYS = (
     "sample_time",
     "seal",
     "replicas",
+    "connections",
 )
 
 

@@ -101,7 +101,7 @@ class Relocation:
         :param target: {destination_address, destination_port, main_memory (bytes; None: all), sub_hosts: [{name,
             address, port, share (bytes), failure_domain (or None)}], policy and sample_time (seconds; None: QEMU's
             own), both where a VM is split, bandwidth (bytes a second, 0: no limit), max_downtime (ms), on_stall
-            (throttle: QEMU slows the guest down), tls (bool), seal and replicas (both where a VM is split)}.
+            (throttle: QEMU slows the guest down), tls (bool), seal, replicas and connections (where a VM is split)}.
         """
         with self._connect() as client:
             client.execute(
@@ -141,6 +141,7 @@ class Relocation:
             **policy,
             **({"seal": True} if target.get("seal") else {}),
             **({"replicas": replicas} if replicas > 1 else {}),
+            **({"connections": target["connections"]} if target.get("connections", 1) > 1 else {}),
             **credentials,
         )
         return True

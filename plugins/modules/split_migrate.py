@@ -60,6 +60,14 @@ options:
     type: int
     choices: [1, 2]
     default: 1
+  connections:
+    description:
+      - By how many connections the pages go to each sub-host while the VM is split.
+      - More than V(1) is of use where the link is faster than one connection. With O(tls=true) that is as fast as a
+        processor encrypts.
+    type: int
+    choices: [1, 2, 4, 8, 16]
+    default: 1
 seealso:
   - module: smemv.kvm.layout
   - module: smemv.kvm.remigrate
@@ -174,6 +182,7 @@ def main():
             "sample_time": {"type": "int"},
             "seal": {"type": "bool", "default": False},
             "replicas": {"type": "int", "choices": [1, 2], "default": 1},
+            "connections": {"type": "int", "choices": [1, 2, 4, 8, 16], "default": 1},
         },
         supports_check_mode=True,
     )

@@ -149,6 +149,24 @@ def test_loss_during_the_migration_leaves_the_vm_on_the_source(hosts: Hosts, vic
         wait_until(lambda survivor=survivor: survivor.stat()["sessions"] == [])
 
 
+def test_pages_go_by_several_connections(hosts: Hosts) -> None:
+    """The guest writes meanwhile: of a page that is sent twice, the second counts."""
+    place = linux()
+    source, destination = hosts.running_vm(place), hosts.vm(place, incoming=True)
+    memservers = hosts.memservers(place, 2)
+    set_target(source, "test", place.memory, place.limit, memservers, connections=16)
+    source.qmp("migrate-set-parameters", max_bandwidth=64 * MIB)
+    source.qmp("migrate", uri=destination.listen())
+    wait_until(lambda: memservers[1].stat()["used"] > 0)
+    # The destination has some of its own there.
+    assert all(session["connections"] >= 16 for memserver in memservers for session in memserver.stat()["sessions"])
+    source.qmp("migrate-set-parameters", max_bandwidth=0)
+    assert source.wait_for_migration(timeout=60)["status"] == "completed"
+    assert run_within(destination, place.limit, seconds=5)["wrong"] == 0
+    destination.qmp("stop")
+    check_sum(destination, memservers)
+
+
 def test_cancelled_migration_can_be_made_again(hosts: Hosts) -> None:
     place = linux()
     source = hosts.running_vm(place)
@@ -174,6 +192,8 @@ def test_cancelled_migration_can_be_made_again(hosts: Hosts) -> None:
         ({"name": "a b"}, "is no name"),
         ({"name": ""}, "is no name"),
         ({"sub_hosts": []}, "must be at least"),
+        ({"connections": 0}, "from 1 to 16"),
+        ({"connections": 17}, "from 1 to 16"),
         ({"sub_hosts": [{"name": "a", "host": "", "port": 1, "share": PAGE}]}, "no address"),
         ({"sub_hosts": [{"name": "a", "host": "h", "port": 0, "share": PAGE}]}, "no address or port"),
         ({"sub_hosts": [{"name": "a", "host": "h", "port": 1, "share": 100}]}, "no multiple"),

@@ -93,6 +93,14 @@ def test_failure_domains_are_told_where_pages_have_two_copies(host, replicas):
     assert (told.get("replicas"), domain) == ((2, "rack-1") if replicas == 2 else (None, None))
 
 
+@pytest.mark.parametrize("connections", [1, 4])
+def test_connections_are_told_where_there_are_several(host, connections):
+    qemu = source(host, [{}, DONE], ["running", "postmigrate"], LEFT)
+    move(host.vms, "split_migrate", "big", dict(TARGET, connections=connections), (5, 0.01), False, print)
+    # An earlier QEMU does not know them.
+    assert dict(qemu.calls)["smemv-set-target"].get("connections") == (4 if connections == 4 else None)
+
+
 def test_a_split_migration_from_its_beginning(host):
     qemu = source(host, [{}, {"status": "active"}, DONE], ["running", "running", "postmigrate"], LEFT)
     result = move(host.vms, "split_migrate", "big", TARGET, (5, 0.01), False, print)

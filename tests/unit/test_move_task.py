@@ -24,7 +24,7 @@ def test_without_main_memory_all_of_it_goes_there():
 
 
 def test_what_a_module_has_of_its_own_goes_along():
-    own = {"sub_hosts": SUB_HOSTS, "policy": "hot", "sample_time": 5, "seal": True}
+    own = {"sub_hosts": SUB_HOSTS, "policy": "hot", "sample_time": 5, "seal": True, "connections": 4}
     wanted = {**COMMON, **own, "main_memory": 1 << 30, "bandwidth": 8 << 20}
     assert target({**PARAMS, **own, "main_memory": "1GiB"}) == wanted
 

@@ -11,6 +11,7 @@
 #include "migration/misc.h"
 #include "rebalance.h"
 #include "rebuild.h"
+#include "senders.h"
 #include "smemv.h"
 #include "waiting.h"
 
@@ -165,7 +166,8 @@ void qmp_smemv_set_target(const char *name, uint64_t main_limit,
                           SmemvPolicy policy, bool has_sample_time,
                           uint32_t sample_time, const char *tls_creds,
                           bool has_seal, bool seal, bool has_replicas,
-                          uint8_t replicas, Error **errp)
+                          uint8_t replicas, bool has_connections,
+                          uint8_t connections, Error **errp)
 {
     unsigned copies = replicas;
     g_autoptr(strList) blockers = smemv_blockers();
@@ -194,6 +196,13 @@ void qmp_smemv_set_target(const char *name, uint64_t main_limit,
         error_setg(errp, "sample-time is at most %u ms", LONGEST_SAMPLE);
         return;
     }
+    if (!has_connections) {
+        connections = 1;
+    } else if (!connections || connections > SMEMV_MOST_CONNECTIONS) {
+        error_setg(errp, "connections must be from 1 to %u",
+                   SMEMV_MOST_CONNECTIONS);
+        return;
+    }
     if (p) {
         if (strcmp(name, p->session->name)) {
             error_setg(errp, "the sub-hosts know this VM as %s",
@@ -215,7 +224,7 @@ void qmp_smemv_set_target(const char *name, uint64_t main_limit,
         return;
     }
     smemv_set_target(name, main_limit >> SMEMV_PAGE_BITS, sub_hosts, policy,
-                     sample_time, tls_creds, seal, copies);
+                     sample_time, tls_creds, seal, copies, connections);
 }
 
 void qmp_smemv_rebalance(uint64_t main_limit, SmemvSubHostList *sub_hosts,

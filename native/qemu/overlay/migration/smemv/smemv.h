@@ -45,12 +45,12 @@ G_NORETURN void smemv_fatal(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
  * host, those that @policy chooses (hot: after a look of @sample_ms); the rest
  * on @sub_hosts, of which a copy is made; with TLS credentials of that id, or
  * NULL; pages are sealed with @seal, and a page that is not on the main host is
- * on @replicas sub-hosts.
+ * on @replicas sub-hosts, to each of which there are @connections.
  */
 void smemv_set_target(const char *name, uint64_t limit,
                       SmemvSubHostList *sub_hosts, SmemvPolicy policy,
                       unsigned sample_ms, const char *tls_creds, bool seal,
-                      unsigned replicas);
+                      unsigned replicas, unsigned connections);
 void smemv_clear_target(void);
 bool smemv_is_saving(void);
 bool smemv_is_fenced(void);

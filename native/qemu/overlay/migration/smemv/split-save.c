@@ -24,7 +24,7 @@
 #include "leaving.h"
 #include "loss.h"
 #include "placement.h"
-#include "sender.h"
+#include "senders.h"
 #include "smemv.h"
 #include "trace.h"
 #include "twins.h"
@@ -50,13 +50,14 @@ static struct {
     char *tls_creds;             /* id, or NULL */
     bool seal;                   /* pages, of a whole VM */
     unsigned replicas;           /* of a page of a whole VM, on sub-hosts */
+    unsigned connections;        /* to each sub-host, of a whole VM */
 
     /* The migration under way: the migration thread's. */
     SmemvPageMap *map;           /* NULL while none is: what was noted */
     SmemvSession *session;
     SmemvHeat *heat;             /* of a whole VM, with the policy hot */
     SmemvPlacement *placement;   /* of a whole VM */
-    SmemvSender **senders;       /* of a whole VM, to each sub-host */
+    SmemvSenders *senders;       /* of a whole VM, to its sub-hosts */
     SmemvLeaving *leaving;       /* of a split VM */
     GArray *runs;                /* SmemvRun, noted and not yet sent */
     uint64_t counts[256];        /* pages by place */
@@ -71,7 +72,7 @@ static struct {
 void smemv_set_target(const char *name, uint64_t limit,
                       SmemvSubHostList *sub_hosts, SmemvPolicy policy,
                       unsigned sample_ms, const char *tls_creds, bool seal,
-                      unsigned replicas)
+                      unsigned replicas, unsigned connections)
 {
     smemv_clear_target();
     save.name = g_strdup(name);
@@ -82,6 +83,7 @@ void smemv_set_target(const char *name, uint64_t limit,
     save.tls_creds = g_strdup(tls_creds);
     save.seal = seal;
     save.replicas = replicas;
+    save.connections = connections;
 }
 
 void smemv_clear_target(void)
@@ -181,19 +183,12 @@ int smemv_save_prepare(void *opaque, Error **errp)
 
 static bool start_senders(Error **errp)
 {
-    SmemvSession *s = save.session;
-
-    if (!smemv_session_open(s, errp)) {
+    if (!smemv_session_open(save.session, errp)) {
         return false;
     }
     save.opened = true;
-    for (unsigned i = 0; i < s->n_peers; i++) {
-        save.senders[i] = smemv_sender_start(s, &s->peers[i], errp);
-        if (!save.senders[i]) {
-            return false;
-        }
-    }
-    return true;
+    save.senders = smemv_senders_start(save.session, save.connections, errp);
+    return save.senders;
 }
 
 /* The destination's sub-hosts, by its numbers. */
@@ -277,7 +272,6 @@ static bool begin_whole(Error **errp)
                                             save.map->pages);
         smemv_seal_wipe_key(&key);
     }
-    save.senders = g_new0(SmemvSender *, save.session->n_peers);
     g_clear_pointer(&save.heat, smemv_heat_free);
     save.heat = save.policy == SMEMV_POLICY_HOT ? smemv_heat_new(save.map) :
                                                   NULL;
@@ -484,13 +478,13 @@ static bool send_page(uint64_t page, const void *host, SmemvPair pair,
         host = memcpy(copy, host, sizeof(copy));
         version = save.session->seal ?
                   smemv_seal_version(save.session->seal) : 0;
-        if (!smemv_sender_put(save.senders[pair.twin - SMEMV_REMOTE], page,
-                              host, version, errp)) {
+        if (!smemv_senders_put(save.senders, pair.twin, page, host, version,
+                               errp)) {
             return false;
         }
     }
-    return smemv_sender_put(save.senders[pair.place - SMEMV_REMOTE], page, host,
-                            version, errp);
+    return smemv_senders_put(save.senders, pair.place, page, host, version,
+                             errp);
 }
 
 int smemv_save_page(RAMBlock *rb, ram_addr_t offset)
@@ -580,8 +574,8 @@ static void put_runs(QEMUFile *f)
 void smemv_save_pending(void *opaque, uint64_t *must_precopy,
                         uint64_t *can_postcopy)
 {
-    for (unsigned i = 0; save.senders && i < save.session->n_peers; i++) {
-        *must_precopy += smemv_sender_backlog(save.senders[i]);
+    if (save.senders) {
+        *must_precopy += smemv_senders_backlog(save.senders);
     }
     if (save.session && save.session->seal) {
         *must_precopy += smemv_seal_pending(save.session->seal);
@@ -593,28 +587,12 @@ int smemv_save_iterate(QEMUFile *f, void *opaque)
     if (save.leaving) {
         smemv_leaving_changes(save.leaving, note_change);
     } else {
-        for (unsigned i = 0; i < save.session->n_peers; i++) {
-            smemv_sender_flush(save.senders[i]);
-        }
+        smemv_senders_flush(save.senders);
     }
     put_runs(f);
     put_tags(f, false);
     qemu_put_byte(f, SMEMV_RECORD_END);
     return 1;
-}
-
-/* Every page that was sent to a memserver is acknowledged. */
-static bool pass_barrier(Error **errp)
-{
-    for (unsigned i = 0; i < save.session->n_peers; i++) {
-        smemv_sender_flush(save.senders[i]);
-    }
-    for (unsigned i = 0; i < save.session->n_peers; i++) {
-        if (!smemv_sender_barrier(save.senders[i], errp)) {
-            return false;
-        }
-    }
-    return true;
 }
 
 static void put_done(QEMUFile *f)
@@ -643,7 +621,7 @@ int smemv_save_complete(QEMUFile *f, void *opaque)
     int64_t start = qemu_clock_get_us(QEMU_CLOCK_REALTIME);
     Error *err = NULL;
     bool ok = save.leaving ? smemv_pager_pause(smemv_pager(), &err) :
-                             pass_barrier(&err);
+                             smemv_senders_barrier(save.senders, &err);
 
     if (ok && save.leaving) {
         smemv_leaving_changes(save.leaving, note_change);
@@ -719,12 +697,7 @@ bool smemv_may_resume(void)
 /* The end of a whole VM's migration. */
 static void end_whole(bool failed)
 {
-    for (unsigned i = 0; i < save.session->n_peers; i++) {
-        if (save.senders[i]) {
-            smemv_sender_stop(save.senders[i]);
-        }
-    }
-    g_clear_pointer(&save.senders, g_free);
+    g_clear_pointer(&save.senders, smemv_senders_stop);
     if (failed) {
         g_clear_pointer(&save.heat, smemv_heat_free);
     }
