@@ -27,6 +27,9 @@
 /* At most so many pages a second are moved out. */
 #define MOVES_PER_S 20000
 
+/* What could not be moved out in its time, in us before now, is let be. */
+#define CATCH_UP 100000
+
 /* What faults may cost the guest: this part of the time of its vCPUs. */
 #define COST_SHARE 0.01
 
@@ -61,6 +64,8 @@ struct SmemvWatch {
     uint8_t *out;                /* of each group: when, as in @seen */
     uint64_t n_groups;
     uint64_t next;               /* groups that are done with */
+    double due;                  /* groups that are to be moved out now */
+    int64_t counted;             /* us: what was due before is in @due */
     uint64_t stride;
     uint64_t back;               /* in the end: pages below it are back */
     uint8_t end;                 /* when it ended, as in @seen */
@@ -238,25 +243,32 @@ static bool moves_out(const SmemvWatch *w)
 
 /*
  * Move out what is due by now: all groups in the first half of the time, in
- * an order that has each region of memory looked at from early on.
+ * an order that has each region of memory looked at from early on. Many at
+ * once would be touched at once: what the faults cost too much for stays where
+ * it is.
  */
 static void move_out(SmemvWatch *w)
 {
     int64_t us = elapsed(w);
-    uint64_t due = w->n_groups * MIN(us / (500.0 * w->ms), 1);
-    uint64_t moves = us * (MOVES_PER_S / 1e6);
     double cost = us * COST_SHARE * w->vcpus;
+    double rate = MIN(w->n_groups / (500.0 * w->ms),
+                      MOVES_PER_S / 1e6 / GROUP);
 
+    w->due = MIN(w->due + (us - w->counted) * rate, MAX(CATCH_UP * rate, 1));
+    w->counted = us;
     if (w->cost > 2 * cost + COST_TOO_MUCH) {
         w->ends = true;
     }
-    while (moves_out(w) && w->next < due && w->moved < moves &&
-           w->cost <= cost) {
+    for (; moves_out(w) && w->due >= 1 && w->cost <= cost; w->due--) {
         move_out_group(w, w->next++ * w->stride % w->n_groups);
         serve_faults(w);
     }
 }
 
+/*
+ * Where the watch ends before its time, nothing is known of the pages that
+ * were out, and writes to them are found by the dirty log again.
+ */
 static void move_all_back(SmemvWatch *w)
 {
     while (w->back < w->map->pages) {
@@ -266,6 +278,9 @@ static void move_all_back(SmemvWatch *w)
 
         if (n) {
             move_back(w, w->back, n);
+        }
+        for (uint64_t i = 0; w->ends && i < n; i++) {
+            qatomic_set(&w->seen[w->back + i], SMEMV_SEEN_NOTHING);
         }
         w->back += MAX(n, 1);
         if (n) {
