@@ -95,6 +95,16 @@ def test_a_host_that_cannot_be_reached(cluster, refused, host):
         cluster.run("link", host, "up")
 
 
+def test_a_host_that_cannot_answer(cluster, refused):
+    cluster.ssh("host-3", "chmod -x /usr/bin/python3.13")
+    try:
+        message = refused()
+        assert "host-3: cannot be reached" in message
+        assert "/usr/bin/python3" in message
+    finally:
+        cluster.ssh("host-3", "chmod +x /usr/bin/python3.13")
+
+
 def test_a_host_that_takes_no_part_may_be_away(cluster):
     cluster.run("link", "host-4", "down")
     try:
