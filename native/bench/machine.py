@@ -9,9 +9,10 @@ from typing import Any
 
 
 def machine() -> dict[str, Any]:
-    """Its processors' names, one each; its memory in MiB; its kernel; and today's date."""
+    """Its processors' names, one each; its memory in MiB; its kernel's version; and today's date."""
     with open("/proc/cpuinfo", encoding="utf-8") as cpuinfo:
         processors = [line.partition(":")[2].strip() for line in cpuinfo if line.startswith("model name")]
     with open("/proc/meminfo", encoding="utf-8") as meminfo:
         memory = int(meminfo.readline().split()[1]) // 1024
-    return {"processors": processors, "memory_mib": memory, "kernel": platform.release(), "date": str(date.today())}
+    kernel = platform.release().partition("-")[0]
+    return {"processors": processors, "memory_mib": memory, "kernel": kernel, "date": str(date.today())}
