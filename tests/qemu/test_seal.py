@@ -130,11 +130,14 @@ def test_what_was_tampered_with_ends_the_vm(split_tapped: Callable[[bool], Tappe
     tapped.write(wrong)
     tapped.vm.qmp("cont")
     assert tapped.vm.process.wait(timeout=60) == 1
-    (line,) = {line for line in tapped.vm.log().splitlines() if "does not open" in line}
+    # Two threads may meet one each before the process has ended, by single pages or by runs.
+    lines = [line for line in tapped.vm.log().splitlines() if "does not open" in line]
     (session,) = tapped.memserver.stat()["sessions"]
-    assert int(line.split("smemv: page ")[1].split()[0], 16) // PAGE in wrong
-    assert tapped.memserver.name in line
-    assert session["id"] in line
+    assert lines
+    for line in lines:
+        assert int(line.split(" returns of page ")[1].split()[0], 16) // PAGE in wrong
+        assert tapped.memserver.name in line
+        assert session["id"] in line
     assert not tapped.vm.wrong_lines()
 
 
