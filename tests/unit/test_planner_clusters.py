@@ -63,7 +63,7 @@ def runs(info):
 
 def overhead(total):
     """What QEMU itself wants for a VM of that size."""
-    return 64 * MIB + -(-total // PAGE * 8 // PAGE) * PAGE
+    return 64 * MIB + -(-total // PAGE * 16 // PAGE) * PAGE
 
 
 def assert_fits(answer, request, hosts, machine):

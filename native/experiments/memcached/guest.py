@@ -36,6 +36,7 @@ FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-static")
 ITEM = 4000  # bytes of a value: an item with its key and header is about a page
 STORED = 1200 * MIB
 CLIENTS = 4
+TENTH = 10
 GETS = 0.9  # of the requests; the rest are sets
 MAC = "02:00:00:aa:00:01"
 TUN = "/dev/net/tun"
@@ -45,9 +46,13 @@ CLONE_NEWNET = 0x40000000
 
 
 class Memcached:
-    """A Stage whose VM is a memcached, and the clients that load it; a context manager."""
+    """A Stage whose VM is a memcached that stores so many bytes, and the clients that load it; a context manager.
 
-    def __init__(self, hosts: Hosts, memory: int) -> None:
+    hot is how many of their requests are for the first tenth of the items, which lie strewn over its memory; by default
+    all items are wanted alike.
+    """
+
+    def __init__(self, hosts: Hosts, memory: int, stored: int = STORED, hot: float = 0.1) -> None:
         self._network = _Network(hosts)
         number = labs.Lab.load(hosts.lab).number
         self._address = f"198.18.{number}.200"
@@ -57,7 +62,9 @@ class Memcached:
         append = f"console=ttyS0 quiet no_timer_check smemv.address={self._address} smemv.memory={memory // MIB}"
         guest = guests.Guest(guests.folder() / "bzImage", initrd, append)
         self.stage = Stage(hosts, guest, memory, devices=self._network.card)
-        self._served = [0] * CLIENTS
+        self._items = stored // ITEM // CLIENTS // TENTH * CLIENTS * TENTH
+        self._hot = hot
+        self._answers: list[list[tuple[float, float]]] = [[] for _client in range(CLIENTS)]
         self._wrong = 0
         self._end = threading.Event()
         self._sockets: list[socket.socket] = []
@@ -89,15 +96,22 @@ class Memcached:
             time.sleep(0.2)
         with self._network.entered():
             client = self._client()
-        for first in range(0, STORED // ITEM, 64):
-            client.set_many({_key(item): _value(item, 0) for item in range(first, first + 64)}, noreply=True)
+        for first in range(0, self._items, 64):
+            some = range(first, min(first + 64, self._items))
+            client.set_many({_key(item): _value(item, 0) for item in some}, noreply=True)
         client.get(_key(0))
         for thread in self._clients:
             thread.start()
 
     def served(self) -> int:
         """Requests that were answered so far."""
-        return sum(self._served)
+        return sum(map(len, self._answers))
+
+    def answers(self, seconds: float) -> list[float]:
+        """How long each request took that is answered in the next seconds, in seconds."""
+        since = time.monotonic()
+        time.sleep(seconds)
+        return [took for answers in self._answers for ended, took in list(answers) if since <= ended < since + seconds]
 
     def _client(self) -> Client:
         deadline = time.monotonic() + 60
@@ -117,7 +131,8 @@ class Memcached:
         with self._network.entered():
             client = self._client()
         while not self._end.is_set():
-            item = chance.randrange(STORED // ITEM // CLIENTS) * CLIENTS + number
+            item = self._choose(chance) * CLIENTS + number
+            began = time.monotonic()
             try:
                 if chance.random() < GETS:
                     found = client.get(_key(item))
@@ -129,7 +144,15 @@ class Memcached:
                 if self._end.is_set():
                     return
                 raise
-            self._served[number] += 1
+            ended = time.monotonic()
+            self._answers[number].append((ended, ended - began))
+
+    def _choose(self, chance: random.Random) -> int:
+        """Which of its own items a client asks for next. The hot ones are every tenth."""
+        hot = self._items // CLIENTS // TENTH
+        if chance.random() < self._hot:
+            return chance.randrange(hot) * TENTH
+        return chance.randrange(hot) * TENTH + 1 + chance.randrange(TENTH - 1)
 
 
 class _Network:

@@ -19,6 +19,7 @@
 #include "churn.h"
 #include "disk.h"
 #include "machine.h"
+#include "order.h"
 #include "parameters.h"
 
 #include <errno.h>
@@ -48,10 +49,7 @@
 struct worker {
     pthread_t thread;
     unsigned cpu;
-    uint64_t first, pages;      /* its share of the pages */
-    uint64_t random;
-    uint64_t stride;            /* between hot pages that are strewn */
-    uint64_t next;              /* of the pattern seq */
+    struct order order;         /* of its share of the pages */
     uint64_t interval;          /* ns between two accesses; 0: no limit */
     uint64_t due;               /* when the next access is due */
     uint64_t last;              /* when the last access ended */
@@ -84,14 +82,6 @@ static void sleep_until(uint64_t when)
     }
 }
 
-static uint64_t random_below(struct worker *w, uint64_t limit)
-{
-    w->random ^= w->random << 13;
-    w->random ^= w->random >> 7;
-    w->random ^= w->random << 17;
-    return w->random % limit;
-}
-
 /* Wait until the next access is due, after one that just ended. */
 static void pace(struct worker *w)
 {
@@ -120,7 +110,9 @@ static uint64_t *page_at(uint64_t number)
 
 static void fill(struct worker *w)
 {
-    for (uint64_t i = w->first; i < w->first + w->pages; i++) {
+    const struct order *o = &w->order;
+
+    for (uint64_t i = o->first; i < o->first + o->pages; i++) {
         versions[i] = 1;
         pattern_write(page_at(i), i, 1);
         atomic_fetch_add(&w->filled, 1);
@@ -131,8 +123,12 @@ static void access_page(struct worker *w, uint64_t number, bool rewrite)
 {
     uint64_t *page = page_at(number);
     struct difference d;
+    bool right = true;
 
-    if (!pattern_check(page, number, versions[number], &d)) {
+    for (unsigned i = 0; right && i < parameters.checks; i++) {
+        right = pattern_check(page, number, versions[number], &d);
+    }
+    if (!right) {
         atomic_fetch_add(&w->wrong, 1);
         say("wrong page=%" PRIu64 " address=%p physical=0x%" PRIx64
             " version=%" PRIu32 " word=%u expected=0x%" PRIx64
@@ -151,50 +147,11 @@ static void access_page(struct worker *w, uint64_t number, bool rewrite)
     pace(w);
 }
 
-static uint64_t common_divisor(uint64_t a, uint64_t b)
-{
-    return b ? common_divisor(b, a % b) : a;
-}
-
-/* Near the golden section: its multiples are strewn evenly over the pages. */
-static uint64_t stride_of(uint64_t pages)
-{
-    uint64_t stride = pages * 618 / 1000 + 1;
-
-    while (common_divisor(stride, pages) != 1) {
-        stride++;
-    }
-    return stride;
-}
-
-/* Of the worker's pages, in an order of which the first ones are hot. */
-static uint64_t ordered(struct worker *w, uint64_t i)
-{
-    return w->first + (parameters.strewn ? i * w->stride % w->pages : i);
-}
-
-static uint64_t choose(struct worker *w)
-{
-    uint64_t hot = w->pages * parameters.hot_pages / 100;
-
-    switch (parameters.pattern) {
-    case PATTERN_SEQ:
-        w->next = (w->next + 1) % w->pages;
-        return w->first + w->next;
-    case PATTERN_HOT:
-        if (hot && random_below(w, 100) < parameters.hot_accesses) {
-            return ordered(w, random_below(w, hot));
-        }
-        return ordered(w, hot + random_below(w, w->pages - hot));
-    case PATTERN_UNIFORM:
-        break;
-    }
-    return w->first + random_below(w, w->pages);
-}
-
 static void sweep(struct worker *w)
 {
-    for (uint64_t i = w->first; i < w->first + w->pages; i++) {
+    const struct order *o = &w->order;
+
+    for (uint64_t i = o->first; i < o->first + o->pages; i++) {
         access_page(w, i, false);
     }
     atomic_fetch_add(&w->sweeps, 1);
@@ -220,7 +177,8 @@ static void *work(void *opaque)
             sweep(w);
             next_sweep = w->last + parameters.sweep * SECOND;
         }
-        access_page(w, choose(w), random_below(w, 100) < parameters.writes);
+        access_page(w, order_next(&w->order),
+                    order_random(&w->order, 100) < parameters.writes);
     }
     return NULL;
 }
@@ -279,10 +237,8 @@ static struct worker *start(uint64_t pages, unsigned threads)
         struct worker *w = &workers[i];
 
         w->cpu = i % sysconf(_SC_NPROCESSORS_ONLN);
-        w->first = pages * i / threads;
-        w->pages = pages * (i + 1) / threads - w->first;
-        w->stride = stride_of(w->pages);
-        w->random = UINT64_C(0x9e3779b97f4a7c15) * (i + 1);
+        order_init(&w->order, &parameters, i, pages * i / threads,
+                   pages * (i + 1) / threads);
         w->interval = parameters.rate ? SECOND * threads / parameters.rate : 0;
         if (pthread_create(&w->thread, NULL, work, w)) {
             give_up("cannot start thread %u", i);

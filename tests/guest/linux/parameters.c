@@ -66,6 +66,11 @@ static bool pattern(char *text, struct parameters *p)
         p->pattern = PATTERN_SEQ;
         return true;
     }
+    p->strewn = !strcmp(text, "zipf:strewn");
+    if (p->strewn || !strcmp(text, "zipf")) {
+        p->pattern = PATTERN_ZIPF;
+        return true;
+    }
     if (strcmp(strsep(&text, ":"), "hot")) {
         return false;
     }
@@ -91,6 +96,8 @@ static bool set(const char *name, char *value, struct parameters *p)
         return pattern(value, p);
     } else if (!strcmp(name, "writes")) {
         return small(value, 100, &p->writes);
+    } else if (!strcmp(name, "checks")) {
+        return small(value, 1000000, &p->checks) && p->checks;
     } else if (!strcmp(name, "rate")) {
         return number(value, 1000000000, &p->rate);
     } else if (!strcmp(name, "threads")) {
@@ -114,6 +121,7 @@ const char *parameters_parse(char *line, struct parameters *p)
     *p = (struct parameters) {
         .pattern = PATTERN_UNIFORM,
         .writes = 50,
+        .checks = 1,
         .report = 1000,
     };
     while ((word = strsep(&line, " \n"))) {

@@ -8,11 +8,15 @@
  * smemv.pattern=uniform    any page
  *               hot:10:95  10 % of the pages get 95 % of the accesses
  *               hot:10:95:strewn  and lie evenly among the others
+ *               zipf       the page of rank i gets a share as 1 / i^0.99; the
+ *                          pages lie by their rank, or strewn (zipf:strewn)
  *               seq        one after the other
  * smemv.once=SIZE          memory that is written once, before the rest
  *                          begins, and given back (default: none)
  * smemv.keep=SECONDS       when it is given back (default 0: at once)
  * smemv.writes=50          per cent of the accesses that rewrite the page
+ * smemv.checks=N           how often an access checks its page (default 1): its
+ *                          work
  * smemv.rate=N             accesses per second at most (default 0: no limit)
  * smemv.threads=N          default: one for each CPU
  * smemv.sweep=SECONDS      check all pages in turn this often (default 0:
@@ -30,17 +34,19 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum pattern { PATTERN_UNIFORM, PATTERN_HOT, PATTERN_SEQ };
+enum pattern { PATTERN_UNIFORM, PATTERN_HOT, PATTERN_ZIPF,
+               PATTERN_SEQ };
 
 struct parameters {
     uint64_t fill;              /* bytes; 0 for as much as there is */
     enum pattern pattern;
     unsigned hot_pages;         /* per cent */
     unsigned hot_accesses;      /* per cent */
-    bool strewn;                /* the hot pages */
+    bool strewn;                /* the hot pages, or all by their rank */
     uint64_t once;              /* bytes */
     unsigned keep;              /* seconds */
     unsigned writes;            /* per cent */
+    unsigned checks;            /* an access */
     uint64_t rate;              /* accesses per second; 0 for no limit */
     unsigned threads;           /* 0 for one a CPU */
     unsigned sweep;             /* seconds; 0 for never */

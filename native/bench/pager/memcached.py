@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""memcached in the guest with half its memory local, loaded from outside: beside the whole VM, and beside swap."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import statistics
+import sys
+from collections.abc import Callable, Iterator
+
+from lab import links
+from native.bench.report import Report
+from native.bench.stage import Stage
+from native.experiments.local_share import swapping
+from native.experiments.memcached.guest import Memcached
+from tests.qemu.split import MIB
+from tests.qemu.vm import Vm
+
+MEMORY = 512 * MIB
+STORED = 320 * MIB
+HOT = 0.95  # of the requests, for a tenth of the items
+WARM_UP = 10  # seconds
+RUN = 15
+
+# Starts the VM, calls what fills and loads it, and has it where it is to be while it is measured.
+System = Callable[[Stage, Callable[[Vm], None]], contextlib.AbstractContextManager[None]]
+
+
+@contextlib.contextmanager
+def whole(stage: Stage, begin: Callable[[Vm], None]) -> Iterator[None]:
+    begin(stage.start(0, stock=True))
+    yield
+
+
+@contextlib.contextmanager
+def split(stage: Stage, begin: Callable[[Vm], None]) -> Iterator[None]:
+    source = stage.start(0, stock=False)
+    begin(source)
+    stage.aim(source, MEMORY // 2, [2, 3], policy="hot")
+    stage.move(source, stage.start(1, stock=False, incoming=True), 1)
+    yield
+
+
+def on_swap(compressed: bool) -> System:
+    @contextlib.contextmanager
+    def system(stage: Stage, begin: Callable[[Vm], None]) -> Iterator[None]:
+        with swapping(stage, MEMORY // 2, compressed) as vm:
+            begin(vm)
+            yield
+
+    return system
+
+
+SYSTEMS: dict[str, System] = {
+    "S-memV": split,
+    "whole": whole,
+    "swap on disk": on_swap(compressed=False),
+    "zram": on_swap(compressed=True),
+}
+
+
+def measure(report: Report, rounds: int) -> None:
+    """Add rows for throughput and for the 99th percentile of how long a request takes."""
+    rates: dict[str, list[float]] = {name: [] for name in SYSTEMS}
+    slowest: dict[str, list[float]] = {name: [] for name in SYSTEMS}
+    with links.up(4) as lab:
+        for number in range(rounds):
+            for name, system in SYSTEMS.items():
+                with Memcached(lab, MEMORY, STORED, HOT) as memcached, memcached.stage as stage:
+                    with system(stage, memcached.begin):
+                        memcached.answers(WARM_UP)
+                        took = memcached.answers(RUN)
+                rates[name].append(len(took) / RUN)
+                slowest[name].append(statistics.quantiles(took, n=100)[98] * 1000)
+            print(f"memcached, round {number}: {rates}, {slowest}", file=sys.stderr)
+    rate, slow = ({name: statistics.median(found) for name, found in each.items()} for each in (rates, slowest))
+    ours, our_slow = rate.pop("S-memV"), slow.pop("S-memV")
+    for name, theirs in rate.items():
+        # It is to be no worse than swap; how near it comes to the whole VM is told.
+        least, most = (0, math.inf) if name == "whole" else (1, 1)
+        report.at_least("memcached with half its memory local, requests", ours, "1/s", name, theirs, least)
+        report.at_most("memcached with half its memory local, p99", our_slow, "ms", name, slow[name], most)
