@@ -1,13 +1,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The unit tests under every version of ansible-core that is supported, as far as this machine has a Python for it."""
+"""The unit tests under every version of ansible-core that is supported. As root.
+
+Where this machine has no Python for one, they are run by that of a lab's host.
+"""
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.integration.cluster import Cluster
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 # Of the controller; the newest that each runs on, and what Debian 12 has.
@@ -17,6 +27,9 @@ VERSIONS = {
     "2.20": ("python3.12", "python3.13", "python3.14"),
     "2.21": ("python3.12", "python3.13", "python3.14"),
 }
+
+DEBIAN_13 = "3.13"
+SHARED = "/srv/smemv"  # the folder that hosts have in common
 
 
 def works(python: str) -> bool:
@@ -28,24 +41,66 @@ def works(python: str) -> bool:
     return done.returncode == 0
 
 
-def environment(folder: Path, python: str, version: str) -> Path:
-    """What the unit tests want, with this version of Ansible; its Python."""
-    subprocess.run([python, "-m", "venv", folder], check=True, capture_output=True)
-    wanted = re.sub(r"(?m)^(ansible-|antsibull-|molecule|ruff|shellcheck|yamllint).*\n", "",
-                    (CHECKOUT / "requirements.txt").read_text(encoding="utf-8"))  # fmt: skip
-    (folder / "requirements.txt").write_text(f"ansible-core~={version}.0\n{wanted}", encoding="utf-8")
+def requirements(version: str) -> str:
+    """What the unit tests want, with this version of Ansible."""
+    wanted = (CHECKOUT / "requirements.txt").read_text(encoding="utf-8")
+    wanted = re.sub(r"(?m)^(ansible-|antsibull-|molecule|ruff|shellcheck|yamllint).*\n", "", wanted)
+    return f"ansible-core~={version}.0\n{wanted}"
+
+
+def run(*command: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, **options)
+
+
+def here(folder: Path, python: str, version: str) -> str:
+    """Run them by a Python of this machine; what is wrong."""
+    (folder / "requirements.txt").write_text(requirements(version), encoding="utf-8")
+    subprocess.run([python, "-m", "venv", folder / "venv"], check=True, capture_output=True)
+    python = folder / "venv/bin/python"
     words = ["-m", "pip", "install", "--quiet", "--requirement", folder / "requirements.txt"]
-    subprocess.run([folder / "bin/python", *words], check=True, capture_output=True)
-    return folder / "bin/python"
+    subprocess.run([python, *words], check=True, capture_output=True)
+    done = run(python, "-m", "pytest", "tests/unit", "-q", cwd=CHECKOUT)
+    return done.stdout[-5000:] if done.returncode else ""
+
+
+def on_host(lab: Cluster, version: str) -> str:
+    """Run them by the Python of a host, which gets what they want from this machine; what is wrong."""
+    folder, there = lab.folder / "shared" / version, f"{SHARED}/{version}"
+    made_here = [CHECKOUT / "build", CHECKOUT / ".git"]
+    shutil.copytree(
+        CHECKOUT,
+        folder / "checkout",
+        ignore=lambda parent, names: [name for name in names if Path(parent, name) in made_here],
+    )
+    (folder / "requirements.txt").write_text(requirements(version), encoding="utf-8")
+    words = ["-m", "pip", "download", "--quiet", "--dest", folder / "wheels", "--only-binary=:all:"]
+    words += ["--python-version", DEBIAN_13, "--requirement", folder / "requirements.txt"]
+    subprocess.run([sys.executable, *words], check=True, capture_output=True)
+    lab.ssh(
+        "host-1",
+        f"cd {there} && python3 -m venv venv && venv/bin/pip install --quiet --no-index --find-links wheels"
+        " --requirement requirements.txt",
+    )
+    done = lab.try_ssh("host-1", f"cd {there}/checkout && ../venv/bin/python -m pytest tests/unit -q 2>&1")
+    return done.stdout[-5000:] if done.returncode else ""
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Cluster]:
+    """A lab of one host, of Debian 13."""
+    lab = Cluster(f"x{os.getpid()}")
+    lab.run("up", "--hosts", "1", "--memory", "3G")
+    try:
+        lab.ssh("host-1", "apt-get install --quiet --yes python3-venv")
+        yield lab
+    finally:
+        lab.run("down")
 
 
 @pytest.mark.nightly
 @pytest.mark.timeout(1200, func_only=True)
 @pytest.mark.parametrize("version", VERSIONS)
-def test_the_unit_tests(tmp_path: Path, version: str) -> None:
+def test_the_unit_tests(request: pytest.FixtureRequest, tmp_path: Path, version: str) -> None:
     python = next(filter(works, VERSIONS[version]), None)
-    if python is None:
-        pytest.skip(f"this machine has no Python for ansible-core {version}")
-    words = [environment(tmp_path / "venv", python, version), "-m", "pytest", "tests/unit", "-q"]
-    done = subprocess.run(words, cwd=CHECKOUT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-5000:]
+    wrong = here(tmp_path, python, version) if python else on_host(request.getfixturevalue("lab"), version)
+    assert not wrong, wrong
