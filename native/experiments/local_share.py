@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 
 from lab.links import Hosts
 from native.bench.stage import GIB, Stage
@@ -12,7 +11,6 @@ from native.experiments.figure3 import OVERHEAD
 from native.experiments.limited import Limited, swap
 from tests.qemu import guests
 from tests.qemu.split import MIB
-from tests.qemu.vm import Vm
 
 MEMORY = 512 * MIB
 FILLED = 384 * MIB
@@ -58,20 +56,15 @@ def split(stage: Stage, limit: int) -> float:
     return speed(stage, target)
 
 
-@contextlib.contextmanager
-def swapping(stage: Stage, limit: int, compressed: bool) -> Iterator[Vm]:
-    """The VM, just begun, with so much of its memory on a host that has swap."""
-    with swap(1 * GIB, compressed), Limited(limit + OVERHEAD) as limited:
-        vm = stage.start(0, stock=True, prefix=limited.prefix)
-        yield vm
-        # Its memory is not to be read back from swap before its cgroup goes.
-        vm.stop()
-
-
 def swapped(stage: Stage, limit: int, compressed: bool) -> float:
-    with swapping(stage, limit, compressed) as vm:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(swap(1 * GIB, compressed))
+        limited = stack.enter_context(Limited(limit + OVERHEAD))
+        vm = stage.start(0, stock=True, prefix=limited.prefix)
         vm.wait_for_guest(lambda status: status["phase"] == "run" and status["accesses"] > 0, timeout=900)
-        return speed(stage, vm)
+        rate = speed(stage, vm)
+        vm.stop()
+        return rate
 
 
 def on_disk(stage: Stage, limit: int) -> float:

@@ -36,6 +36,7 @@ FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-static")
 ITEM = 4000  # bytes of a value: an item with its key and header is about a page
 STORED = 1200 * MIB
 CLIENTS = 4
+ANSWER = 120  # seconds, in which a request is answered unless the VM is gone
 TENTH = 10
 GETS = 0.9  # of the requests; the rest are sets
 MAC = "02:00:00:aa:00:01"
@@ -117,7 +118,7 @@ class Memcached:
         deadline = time.monotonic() + 60
         while True:
             try:
-                client = Client((self._address, 11211), connect_timeout=5, no_delay=True)
+                client = Client((self._address, 11211), connect_timeout=5, timeout=ANSWER, no_delay=True)
                 client.get("none")
                 self._sockets.append(client.sock)
                 return client
