@@ -44,7 +44,11 @@ def source(name, found, hosts):
         raise Refused((host, f"VM {name} runs here, and on another host too") for host in running)
     if found:
         raise Refused(
-            (host, "VM {} is {} here, and runs on no host".format(name, machine["state"]))
+            (
+                host,
+                f"VM {name} is {machine['state']} here, and runs on no host: the journal of smemv-vm-{name}.service"
+                " there says why",
+            )
             for host, machine in found.items()
         )
     silent = [host for host, info in sorted(hosts.items()) if "unreachable" in info]
