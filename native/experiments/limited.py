@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import tempfile
 import time
@@ -44,6 +45,8 @@ class Limited:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        # Where something failed, programs may be there still; what they have in swap would not come back for the limit.
+        self._end_programs()
         for group in self._groups:
             # The kernel counts a process that has ended a little longer.
             deadline = time.monotonic() + 10
@@ -51,6 +54,15 @@ class Limited:
                 with contextlib.suppress(OSError):
                     group.rmdir()
                 time.sleep(0.05)
+
+    def _end_programs(self) -> None:
+        if not self._groups:
+            command = ["systemctl", "kill", "--signal=KILL", f"{self._name}.scope"]
+            subprocess.run(command, check=False, capture_output=True)
+            return
+        for pid in (self._groups[0] / "cgroup.procs").read_text(encoding="ascii").split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
 
     @property
     def prefix(self) -> tuple[str, ...]:
