@@ -15,7 +15,8 @@ from pathlib import Path
 
 from tests.lab.cli import CHECKOUT, CliLab
 
-GUEST = "/srv/smemv/guest"
+SHARED = "/srv/smemv"  # the folder that hosts have in common
+GUEST = f"{SHARED}/guest"
 LINE = re.compile(r"smemv-guest: t=\S+ phase=(\w+) accesses=(\d+) .*wrong=(\d+)")
 
 

@@ -13,11 +13,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.integration.cluster import Cluster
+from tests.integration.cluster import SHARED, Cluster
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 # Of the controller; the newest that each runs on, and what Debian 12 has.
@@ -29,7 +28,6 @@ VERSIONS = {
 }
 
 DEBIAN_13 = "3.13"
-SHARED = "/srv/smemv"  # the folder that hosts have in common
 
 
 def works(python: str) -> bool:
@@ -41,30 +39,26 @@ def works(python: str) -> bool:
     return done.returncode == 0
 
 
-def requirements(version: str) -> str:
-    """What the unit tests want, with this version of Ansible."""
+def want(folder: Path, version: str) -> Path:
+    """The list of what the unit tests want, with this version of Ansible."""
     wanted = (CHECKOUT / "requirements.txt").read_text(encoding="utf-8")
     wanted = re.sub(r"(?m)^(ansible-|antsibull-|molecule|ruff|shellcheck|yamllint).*\n", "", wanted)
-    return f"ansible-core~={version}.0\n{wanted}"
+    (folder / "requirements.txt").write_text(f"ansible-core~={version}.0\n{wanted}", encoding="utf-8")
+    return folder / "requirements.txt"
 
 
-def run(*command: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, **options)
-
-
-def here(folder: Path, python: str, version: str) -> str:
-    """Run them by a Python of this machine; what is wrong."""
-    (folder / "requirements.txt").write_text(requirements(version), encoding="utf-8")
+def here(folder: Path, python: str, version: str) -> subprocess.CompletedProcess[str]:
+    """Run them by a Python of this machine."""
     subprocess.run([python, "-m", "venv", folder / "venv"], check=True, capture_output=True)
     python = folder / "venv/bin/python"
-    words = ["-m", "pip", "install", "--quiet", "--requirement", folder / "requirements.txt"]
+    words = ["-m", "pip", "install", "--quiet", "--requirement", want(folder, version)]
     subprocess.run([python, *words], check=True, capture_output=True)
-    done = run(python, "-m", "pytest", "tests/unit", "-q", cwd=CHECKOUT)
-    return done.stdout[-5000:] if done.returncode else ""
+    words = ["-m", "pytest", "tests/unit", "-q"]
+    return subprocess.run([python, *words], cwd=CHECKOUT, capture_output=True, text=True, check=False)
 
 
-def on_host(lab: Cluster, version: str) -> str:
-    """Run them by the Python of a host, which gets what they want from this machine; what is wrong."""
+def on_host(lab: Cluster, version: str) -> subprocess.CompletedProcess[str]:
+    """Run them by the Python of a host, which gets what they want from this machine."""
     folder, there = lab.folder / "shared" / version, f"{SHARED}/{version}"
     made_here = [CHECKOUT / "build", CHECKOUT / ".git"]
     shutil.copytree(
@@ -72,17 +66,15 @@ def on_host(lab: Cluster, version: str) -> str:
         folder / "checkout",
         ignore=lambda parent, names: [name for name in names if Path(parent, name) in made_here],
     )
-    (folder / "requirements.txt").write_text(requirements(version), encoding="utf-8")
     words = ["-m", "pip", "download", "--quiet", "--dest", folder / "wheels", "--only-binary=:all:"]
-    words += ["--python-version", DEBIAN_13, "--requirement", folder / "requirements.txt"]
+    words += ["--python-version", DEBIAN_13, "--requirement", want(folder, version)]
     subprocess.run([sys.executable, *words], check=True, capture_output=True)
     lab.ssh(
         "host-1",
         f"cd {there} && python3 -m venv venv && venv/bin/pip install --quiet --no-index --find-links wheels"
         " --requirement requirements.txt",
     )
-    done = lab.try_ssh("host-1", f"cd {there}/checkout && ../venv/bin/python -m pytest tests/unit -q 2>&1")
-    return done.stdout[-5000:] if done.returncode else ""
+    return lab.try_ssh("host-1", f"cd {there}/checkout && ../venv/bin/python -m pytest tests/unit -q")
 
 
 @pytest.fixture(scope="module")
@@ -102,5 +94,5 @@ def lab() -> Iterator[Cluster]:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_unit_tests(request: pytest.FixtureRequest, tmp_path: Path, version: str) -> None:
     python = next(filter(works, VERSIONS[version]), None)
-    wrong = here(tmp_path, python, version) if python else on_host(request.getfixturevalue("lab"), version)
-    assert not wrong, wrong
+    done = here(tmp_path, python, version) if python else on_host(request.getfixturevalue("lab"), version)
+    assert done.returncode == 0, done.stdout[-5000:]

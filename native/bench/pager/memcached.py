@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import statistics
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from lab import links
 from native.bench.report import Report
@@ -22,29 +21,21 @@ HOT = 0.95  # of the requests, for a tenth of the items
 WARM_UP = 10  # seconds
 RUN = 15
 
-# Starts the VM, calls what fills and loads it, and has it where it is to be while it is measured.
-System = Callable[[Stage, Callable[[Vm], None]], contextlib.AbstractContextManager[None]]
 
-
-@contextlib.contextmanager
-def whole(stage: Stage, begin: Callable[[Vm], None]) -> Iterator[None]:
+def whole(stage: Stage, begin: Callable[[Vm], None]) -> None:
+    """Start the VM, and call what fills and loads it."""
     begin(stage.start(0, stock=True))
-    yield
 
 
-@contextlib.contextmanager
-def split(stage: Stage, begin: Callable[[Vm], None]) -> Iterator[None]:
+def split(stage: Stage, begin: Callable[[Vm], None]) -> None:
+    """The same, and half of its memory goes to two sub-hosts."""
     source = stage.start(0, stock=False)
     begin(source)
     stage.aim(source, MEMORY // 2, [2, 3], policy="hot")
     stage.move(source, stage.start(1, stock=False, incoming=True), 1)
-    yield
 
 
-SYSTEMS: dict[str, System] = {
-    "S-memV": split,
-    "whole": whole,
-}
+SYSTEMS = {"S-memV": split, "whole": whole}
 
 
 def measure(report: Report, rounds: int) -> None:
@@ -55,9 +46,9 @@ def measure(report: Report, rounds: int) -> None:
         for number in range(rounds):
             for name, system in SYSTEMS.items():
                 with Memcached(lab, MEMORY, STORED, HOT) as memcached, memcached.stage as stage:
-                    with system(stage, memcached.begin):
-                        memcached.answers(WARM_UP)
-                        took = memcached.answers(RUN)
+                    system(stage, memcached.begin)
+                    memcached.answers(WARM_UP)
+                    took = memcached.answers(RUN)
                 rates[name].append(len(took) / RUN)
                 slowest[name].append(statistics.quantiles(took, n=100)[98] * 1000)
             print(f"memcached, round {number}: {rates}, {slowest}", file=sys.stderr)

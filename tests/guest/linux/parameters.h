@@ -34,8 +34,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum pattern { PATTERN_UNIFORM, PATTERN_HOT, PATTERN_ZIPF,
-               PATTERN_SEQ };
+enum pattern { PATTERN_UNIFORM, PATTERN_HOT, PATTERN_ZIPF, PATTERN_SEQ };
 
 struct parameters {
     uint64_t fill;              /* bytes; 0 for as much as there is */
