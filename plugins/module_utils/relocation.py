@@ -41,14 +41,15 @@ def progress(run_state, status):
     """How far a migration is: none, under_way, completed, failed, cancelled or fenced. Pure.
 
     A VM that came here by a migration still reports that one's ``completed``; that it left again shows in its
-    run state alone. It is fenced where its migration failed at the end, and it may run at the destination.
+    run state alone. It is fenced where its migration failed at the end, and it may run at the destination. While the
+    memserver that decides cannot be asked, the VM is neither: it waits.
 
     :param run_state: of query-status.
     :param status: of query-migrate, or None.
     """
     if run_state == "postmigrate":
         return "fenced" if status in ("failed", "cancelled") else "completed"
-    if status in UNDER_WAY:
+    if status in UNDER_WAY or run_state == "finish-migrate":
         return "under_way"
     if status in ("failed", "cancelled"):
         return status
@@ -175,7 +176,7 @@ class Relocation:
             last = self._waiter.until(
                 self.observe,
                 lambda last: last["progress"] != "under_way",
-                lambda _last: f"the migration of VM {self._name} cannot be cancelled",
+                lambda last: f"the migration of VM {self._name} cannot be cancelled{_undecided(last)}",
                 timeout,
                 0.1,
             )
@@ -192,8 +193,18 @@ class Relocation:
 
 def late(name, last, timeout):
     """A sentence for a migration that is not done after ``timeout`` seconds. Pure."""
-    return "the migration of VM {} is still {} after {} s; it goes on, and the same task waits on".format(
-        name, last["migration"].get("status", "about to begin"), timeout
+    return "the migration of VM {} is still {} after {} s{}; it goes on, and the same task waits on".format(
+        name, last["migration"].get("status", "about to begin"), timeout, _undecided(last)
+    )
+
+
+def _undecided(last):
+    """What to add for a VM that waits to learn whether it runs at the destination. Pure."""
+    if last["run_state"] != "finish-migrate" or last["migration"].get("status") != "cancelling":
+        return ""
+    unreachable = [host["name"] for host in (last["memory"] or {}).get("sub_hosts", ()) if not host["connected"]]
+    return ", as a memserver has to say first whether the VM runs at the destination; out of reach: {}".format(
+        ", ".join(unreachable) or "none"
     )
 
 

@@ -34,6 +34,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+run_state:
+  description:
+    - What QEMU is doing then, such as V(running), or V(finish-migrate), also while it waits to learn who runs the VM.
+  returned: when progress is not V(unknown)
+  type: str
 progress:
   description:
     - Of the migration from here, V(none), V(under_way), V(completed), V(failed), V(cancelled), or V(fenced) where the
@@ -77,7 +82,7 @@ def main():
         module.exit_json(changed=False, progress="unknown", time=time.time())
     except QmpError as error:
         module.fail_json(msg=f"the QEMU of VM {name} does not answer: {error}")
-    result = {key: last[key] for key in ("progress", "migration", "memory")}
+    result = {key: last[key] for key in ("run_state", "progress", "migration", "memory")}
     if last["progress"] in ("failed", "cancelled", "fenced"):
         result["failure"] = describe_failure(name, last)
     module.exit_json(changed=False, time=time.time(), **result)

@@ -66,7 +66,7 @@ def test_main_host_changes_and_sub_hosts_stay(hosts: Hosts, guest: Callable[[], 
     second = hosts.vm(place, incoming=True)
     first.set_capabilities("return-path")
     first.migrate_to(second)
-    assert first.qmp("query-status")["status"] == "postmigrate"
+    assert first.run_state() == "postmigrate"
     first.qmp("quit")
     assert first.process.wait(timeout=30) == 0
     settle(second)

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.qemu
 def test_linux_guest_runs_on_under_tcg(hosts: Hosts, vcpus: int) -> None:
     place = linux(vcpus)
     source, destination, memservers = hosts.split(place)
-    assert source.qmp("query-status")["status"] == "postmigrate"
+    assert source.run_state() == "postmigrate"
     before = where(destination)
     status = run_within(destination, place.limit, seconds=20)
     assert status["wrong"] == 0

@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import signal
+import time
 from collections.abc import Callable
 
 import pytest
+from ansible_collections.smemv.kvm.plugins.module_utils.errors import QmpCommandError
 
 from tests.qemu.hosts import Hosts, small
 from tests.qemu.lossy_link import LossyLink
@@ -19,6 +22,7 @@ from tests.qemu.vm import Vm
 pytestmark = pytest.mark.qemu
 
 NIGHTLY = pytest.mark.nightly
+LONGER_THAN_FOR_AN_ANSWER = 12  # seconds
 
 StartMemserver = Callable[[int], Memserver]
 
@@ -85,7 +89,7 @@ def test_memserver_that_crashed_and_is_back(hosts: Hosts, start_kept_memserver: 
     switch_over.arbiter.stop()
     switch_over.arbiter.start()
     assert switch_over.go_on() == "completed"
-    assert switch_over.source.qmp("query-status")["status"] == "postmigrate"
+    assert switch_over.source.run_state() == "postmigrate"
     switch_over.destination.qmp("cont")
     assert run_within(switch_over.destination, switch_over.place.limit, seconds=3)["wrong"] == 0
 
@@ -104,6 +108,31 @@ def test_arbiter_that_is_away(hosts: Hosts, start_kept_memserver: StartMemserver
         wait_until(lambda: not any(memserver.stat()["sessions"] for memserver in switch_over.memservers))
     else:
         switch_over.check_on_source()
+
+
+@pytest.mark.parametrize("before", [pytest.param("whole", marks=NIGHTLY), "split"])
+def test_arbiter_that_is_away_and_a_destination_that_says_nothing(
+    hosts: Hosts, start_kept_memserver: StartMemserver, before: str
+) -> None:
+    """Who runs the VM is not known: the source waits, for longer than for an answer, and runs it once it is."""
+    switch_over = SwitchOver(hosts, start_kept_memserver, before)
+    source, destination = switch_over.source, switch_over.destination
+    switch_over.arbiter.stop()
+    destination.process.send_signal(signal.SIGSTOP)
+    source.qmp("migrate-continue", state="pre-switchover")
+    # It answers again once all is sent.
+    wait_until(lambda: source.qmp("query-migrate")["status"] == "device")
+    destination.process.kill()
+    wait_until(lambda: "paused until it is known whether the destination runs it" in source.log(), 30)
+    time.sleep(LONGER_THAN_FOR_AN_ANSWER)
+    assert not source.migration_has_ended()
+    with pytest.raises(QmpCommandError, match="migration process in progress"):
+        source.qmp("migrate", uri="tcp:127.0.0.1:1")
+    with pytest.raises(QmpCommandError, match="not finalized"):
+        source.qmp("cont")
+    switch_over.arbiter.start()
+    assert source.wait_for_migration(timeout=60)["status"] == "failed"
+    switch_over.check_on_source()
 
 
 def test_arbiter_that_forgot_the_session(hosts: Hosts, start_memserver: StartMemserver) -> None:

@@ -168,7 +168,7 @@ class Torture(Journey):
             self.vm.stop()
             self.vm = destination
             return "completed"
-        assert self.vm.qmp("query-status")["status"] == "running", state
+        assert self.vm.run_state() == "running", state
         self.used, self.limit, self.spare = before
         destination.stop()
         return state.get("error-desc", state["status"])

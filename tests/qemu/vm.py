@@ -180,13 +180,21 @@ class Vm:
         (address,) = self.qmp("query-migrate")["socket-address"]
         return f"tcp:{address['host']}:{address['port']}"
 
+    def migration_has_ended(self) -> bool:
+        """Whether the last migration from here has, and where the VM runs is known."""
+        return self.qmp("query-migrate").get("status") in FINISHED and self.run_state() != "finish-migrate"
+
+    def run_state(self) -> str:
+        return self.qmp("query-status")["status"]
+
     def wait_for_migration(self, timeout: float) -> dict[str, Any]:
         """Wait until the migration from this VM has ended, however; returns query-migrate. Raises VmError."""
         deadline = time.monotonic() + timeout
         while True:
             self.check_alive()
+            ended = self.migration_has_ended()
             state = self.qmp("query-migrate")
-            if state.get("status") in FINISHED:
+            if ended:
                 return state
             if time.monotonic() > deadline:
                 raise VmError(f"the migration has not ended after {timeout} s: {state}")

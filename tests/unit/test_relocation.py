@@ -41,6 +41,8 @@ def test_under_way(status):
         ("postmigrate", "failed", "fenced"),
         ("postmigrate", "cancelled", "fenced"),
         ("finish-migrate", "device", "under_way"),
+        ("finish-migrate", "failed", "under_way"),
+        ("finish-migrate", "cancelling", "under_way"),
         ("paused", "failed", "failed"),
     ],
 )
@@ -98,5 +100,15 @@ def test_what_is_complete_is_not_cancelled(qemu, clock):
 def test_a_migration_that_cannot_be_cancelled(qemu, clock):
     looks = {"query-status": {"status": "running"}, "query-migrate": {"status": "cancelling"}, "query-smemv": WHOLE}
     qemu.answers.update({**looks, "migrate_cancel": {}})
-    with pytest.raises(RelocationTimeout, match="cannot be cancelled"):
+    with pytest.raises(RelocationTimeout, match="cannot be cancelled$"):
         relocation(qemu, clock).cancel(timeout=1)
+
+
+def test_a_vm_that_waits_for_the_memserver_that_decides(qemu, clock):
+    sub_hosts = [{"name": "host-3", "connected": True}, {"name": "host-4", "connected": False}]
+    looks = {"query-status": {"status": "finish-migrate"}, "query-migrate": {"status": "cancelling"}}
+    qemu.answers.update({**looks, "query-smemv": {**WHOLE, "sub-hosts": sub_hosts}, "migrate_cancel": {}})
+    with pytest.raises(RelocationTimeout, match="whether the VM runs at the destination; out of reach: host-4$"):
+        relocation(qemu, clock).cancel(timeout=1)
+    with pytest.raises(RelocationTimeout, match="whether the VM runs at the destination; out of reach: host-4; it"):
+        relocation(qemu, clock).wait(1, 1, pytest.fail)

@@ -15,6 +15,7 @@ DONE = {"changed": False, "actions": [], "diff": {"before": 2, "after": 2}, "sta
 
 def look(progress, left=0, **more):
     return {
+        "run_state": "running",
         "progress": progress,
         "migration": {"status": "active", "ram": {"total": 100, "remaining": left, "transferred": 100 - left}},
         "memory": {"limit": 1, "sub_hosts": [{"name": "host-3", "sent": 0}], "rebalancing": left > 0,

@@ -18,7 +18,7 @@ from tests.qemu.fault_matrix.certificates import Certificates, name
 from tests.qemu.hosts import CREDENTIALS, Place, encrypt
 from tests.qemu.memserver import Memserver
 from tests.qemu.split import MIB, shares, wait_until, where
-from tests.qemu.vm import FINISHED, Vm, start
+from tests.qemu.vm import Vm, start
 
 SOURCE, DESTINATION = 0, 1
 SUB_HOSTS = (2, 3, 4)
@@ -175,7 +175,7 @@ class Scene:
     def reach(self, when: str) -> None:
         """Wait until the operation has come so far."""
         if when == cells.SWITCH_OVER:
-            wait_until(lambda: self._status() in ("pre-switchover", *FINISHED), TIMEOUT)
+            wait_until(lambda: self._status() == "pre-switchover" or self.source.migration_has_ended(), TIMEOUT)
         elif when == cells.MOVING and self.moves:
             wait_until(lambda: self.source.qmp("query-migrate").get("ram", {}).get("transferred", 0) > MIB, TIMEOUT)
         elif when == cells.AFTER:
@@ -213,12 +213,13 @@ class Scene:
             return True
         if not self.moves:
             return not where(self.source)["rebalancing"]
-        status = self._status()
-        return status in FINISHED and (status != "completed" or not where(self.destination)["rebalancing"])
+        if not self.source.migration_has_ended():
+            return False
+        return self._status() != "completed" or not where(self.destination)["rebalancing"]
 
     def _call_off(self) -> None:
         """As an operator does, or the playbook's timeout."""
-        if self.moves and self._status() not in FINISHED:
+        if self.moves and not self.source.migration_has_ended():
             self.source.qmp("migrate_cancel")
         else:
             self.called_off = True
@@ -264,7 +265,7 @@ def runs(vm: Vm) -> bool:
     if vm.process.poll() is not None:
         return False
     try:
-        return vm.qmp("query-status")["status"] == "running"
+        return vm.run_state() == "running"
     except QmpError:
         # It is just about to end.
         vm.process.wait(timeout=TIMEOUT)

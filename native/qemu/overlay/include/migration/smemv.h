@@ -44,10 +44,11 @@ int smemv_claim_incoming(QEMUFile *f, int ret);
 void smemv_destination_gave_up(void);
 
 /*
- * An outgoing migration has failed.
+ * An outgoing migration has failed. Called and returns with the big lock,
+ * which is let go meanwhile: a memserver that decides is waited for.
  *
  * Returns whether the VM may run on here: false once a destination has
- * claimed it, or where that cannot be known.
+ * claimed it, or where the memserver knows of no such VM.
  */
 bool smemv_may_resume(void);
 

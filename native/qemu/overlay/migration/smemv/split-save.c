@@ -66,7 +66,7 @@ static struct {
     bool opened;                 /* the session is open on its sub-hosts */
     bool handed_over;            /* a destination may have claimed it */
     bool given_up;               /* (atomic) but will not run the VM */
-    bool fenced;                 /* a destination has, or it is not known */
+    bool fenced;                 /* a destination has, or no one knows it */
 } save;
 
 void smemv_set_target(const char *name, uint64_t limit,
@@ -666,6 +666,36 @@ static int claim_back(Error **errp)
     return smemv_session_claim(save.session, errp);
 }
 
+/*
+ * Claim the VM back, for as long as it takes until the arbiter answers, or
+ * the destination is known to have given up. Without the big lock, so that
+ * QMP is answered; and as a migration that is under way, so that no other
+ * begins.
+ */
+static int claim_back_in_time(Error **errp)
+{
+    MigrationState *s = migrate_get_current();
+    MigrationStatus state = s->state;
+    Error *err = NULL;
+    bool told = false;
+    int ret;
+
+    migrate_set_state(&s->state, state, MIGRATION_STATUS_CANCELLING);
+    bql_unlock();
+    while ((ret = claim_back(&err)) < 0 && !qatomic_read(&save.given_up)) {
+        if (!told) {
+            warn_report("smemv: the VM is paused until it is known whether the "
+                        "destination runs it: %s", error_get_pretty(err));
+            told = true;
+        }
+        g_clear_pointer(&err, error_free);
+    }
+    bql_lock();
+    migrate_set_state(&s->state, MIGRATION_STATUS_CANCELLING, state);
+    error_propagate(errp, err);
+    return ret;
+}
+
 bool smemv_may_resume(void)
 {
     g_autoptr(Error) err = NULL;
@@ -674,7 +704,7 @@ bool smemv_may_resume(void)
     if (!save.map || !save.handed_over) {
         return true;
     }
-    ret = claim_back(&err);
+    ret = claim_back_in_time(&err);
     if (!ret) {
         return true;
     }
