@@ -53,7 +53,6 @@ void smemv_set_target(const char *name, uint64_t limit,
                       unsigned replicas, unsigned connections);
 void smemv_clear_target(void);
 bool smemv_is_saving(void);
-bool smemv_is_fenced(void);
 SmemvSession *smemv_save_session(void);
 /* Where the migration under way has put pages, and will; or NULL. */
 SmemvPageMap *smemv_save_map(void);
@@ -71,6 +70,12 @@ void smemv_save_pending(void *opaque, uint64_t *must_precopy,
 int smemv_save_iterate(QEMUFile *f, void *opaque);
 int smemv_save_complete(QEMUFile *f, void *opaque);
 void smemv_save_cleanup(void *opaque);
+
+/* switch-over.c: a migration begins; the source hands the VM over. */
+void smemv_switch_over_begin(void);
+void smemv_switch_over_hand_over(void);
+/* Whether the VM must not run here any more. */
+bool smemv_is_fenced(void);
 
 /* split-load.c */
 bool smemv_is_loading(void);

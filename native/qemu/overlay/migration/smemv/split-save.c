@@ -10,7 +10,6 @@
  */
 #include "qemu/osdep.h"
 #include "qemu/cutils.h"
-#include "qemu/error-report.h"
 #include "qemu/main-loop.h"
 #include "qemu/timer.h"
 #include "io/channel-tls.h"
@@ -64,9 +63,6 @@ static struct {
     uint64_t twins[256];         /* second copies by place */
 
     bool opened;                 /* the session is open on its sub-hosts */
-    bool handed_over;            /* a destination may have claimed it */
-    bool given_up;               /* (atomic) but will not run the VM */
-    bool fenced;                 /* a destination has, or no one knows it */
 } save;
 
 void smemv_set_target(const char *name, uint64_t limit,
@@ -99,11 +95,6 @@ void smemv_clear_target(void)
 bool smemv_is_saving(void)
 {
     return save.map;
-}
-
-bool smemv_is_fenced(void)
-{
-    return save.fenced;
 }
 
 SmemvSession *smemv_save_session(void)
@@ -312,7 +303,8 @@ int smemv_save_setup(QEMUFile *f, void *opaque, Error **errp)
                       errp)) {
         return -EINVAL;
     }
-    save.opened = save.handed_over = save.given_up = false;
+    save.opened = false;
+    smemv_switch_over_begin();
     save.runs = g_array_new(false, false, sizeof(SmemvRun));
     if (smemv_pager()) {
         begin_split(smemv_pager());
@@ -637,91 +629,8 @@ int smemv_save_complete(QEMUFile *f, void *opaque)
     put_runs(f);
     put_tags(f, true);
     put_done(f);
-    save.handed_over = true;
+    smemv_switch_over_hand_over();
     return 0;
-}
-
-void smemv_destination_gave_up(void)
-{
-    qatomic_set(&save.given_up, true);
-}
-
-/*
- * Claim the VM back. One that gave up may have claimed it without hearing of
- * that, and has moved the epoch by one then.
- */
-static int claim_back(Error **errp)
-{
-    SmemvPeer *arbiter = smemv_session_arbiter(save.session);
-    g_autoptr(Error) err = NULL;
-    int ret = smemv_session_claim(save.session, &err);
-
-    if (ret != SMEMV_WIRE_STALE || !qatomic_read(&save.given_up)) {
-        error_propagate(errp, g_steal_pointer(&err));
-        return ret;
-    }
-    WITH_QEMU_LOCK_GUARD(&arbiter->lock) {
-        arbiter->epoch++;
-    }
-    return smemv_session_claim(save.session, errp);
-}
-
-/*
- * Claim the VM back, for as long as it takes until the arbiter answers, or
- * the destination is known to have given up. Without the big lock, so that
- * QMP is answered; and as a migration that is under way, so that no other
- * begins.
- */
-static int claim_back_in_time(Error **errp)
-{
-    MigrationState *s = migrate_get_current();
-    MigrationStatus state = s->state;
-    Error *err = NULL;
-    bool told = false;
-    int ret;
-
-    migrate_set_state(&s->state, state, MIGRATION_STATUS_CANCELLING);
-    bql_unlock();
-    while ((ret = claim_back(&err)) < 0 && !qatomic_read(&save.given_up)) {
-        if (!told) {
-            warn_report("smemv: the VM is paused until it is known whether the "
-                        "destination runs it: %s", error_get_pretty(err));
-            told = true;
-        }
-        g_clear_pointer(&err, error_free);
-    }
-    bql_lock();
-    migrate_set_state(&s->state, MIGRATION_STATUS_CANCELLING, state);
-    error_propagate(errp, err);
-    return ret;
-}
-
-bool smemv_may_resume(void)
-{
-    g_autoptr(Error) err = NULL;
-    int ret;
-
-    if (!save.map || !save.handed_over) {
-        return true;
-    }
-    ret = claim_back_in_time(&err);
-    if (!ret) {
-        return true;
-    }
-    if (ret != SMEMV_WIRE_STALE && qatomic_read(&save.given_up)) {
-        warn_report("smemv: the destination gave up, so the VM runs on here: "
-                    "%s", error_get_pretty(err));
-        return true;
-    }
-    save.fenced = true;
-    if (ret == SMEMV_WIRE_STALE) {
-        error_report("smemv: the destination runs this VM; it stays paused "
-                     "here");
-    } else {
-        error_report("smemv: the VM stays paused here, as it may run at the "
-                     "destination: %s", error_get_pretty(err));
-    }
-    return false;
 }
 
 /* The end of a whole VM's migration. */
@@ -733,7 +642,7 @@ static void end_whole(bool failed)
     }
     g_clear_pointer(&save.placement, smemv_placement_free);
 
-    if (failed && save.opened && !save.fenced) {
+    if (failed && save.opened && !smemv_is_fenced()) {
         smemv_session_release(save.session);
     } else {
         smemv_session_free(save.session);
@@ -751,7 +660,7 @@ void smemv_save_cleanup(void *opaque)
         if (save.session->seal) {
             smemv_seal_end_telling(save.session->seal);
         }
-        smemv_leaving_end(save.leaving, !failed || save.fenced);
+        smemv_leaving_end(save.leaving, !failed || smemv_is_fenced());
         save.leaving = NULL;
     } else {
         end_whole(failed);
