@@ -110,12 +110,8 @@ def test_arbiter_that_is_away(hosts: Hosts, start_kept_memserver: StartMemserver
         switch_over.check_on_source()
 
 
-@pytest.mark.parametrize("before", [pytest.param("whole", marks=NIGHTLY), "split"])
-def test_arbiter_that_is_away_and_a_destination_that_says_nothing(
-    hosts: Hosts, start_kept_memserver: StartMemserver, before: str
-) -> None:
-    """Who runs the VM is not known: the source waits, for longer than for an answer, and runs it once it is."""
-    switch_over = SwitchOver(hosts, start_kept_memserver, before)
+def lose_both(switch_over: SwitchOver) -> None:
+    """Have the source wait to learn who runs the VM: the destination and the arbiter say nothing."""
     source, destination = switch_over.source, switch_over.destination
     switch_over.arbiter.stop()
     destination.process.send_signal(signal.SIGSTOP)
@@ -124,6 +120,16 @@ def test_arbiter_that_is_away_and_a_destination_that_says_nothing(
     wait_until(lambda: source.qmp("query-migrate")["status"] == "device")
     destination.process.kill()
     wait_until(lambda: "paused until it is known whether the destination runs it" in source.log(), 30)
+
+
+@pytest.mark.parametrize("before", [pytest.param("whole", marks=NIGHTLY), "split"])
+def test_arbiter_that_is_away_and_a_destination_that_says_nothing(
+    hosts: Hosts, start_kept_memserver: StartMemserver, before: str
+) -> None:
+    """The source waits, for longer than for an answer, and runs the VM once it is known that it may."""
+    switch_over = SwitchOver(hosts, start_kept_memserver, before)
+    source = switch_over.source
+    lose_both(switch_over)
     time.sleep(LONGER_THAN_FOR_AN_ANSWER)
     assert not source.migration_has_ended()
     with pytest.raises(QmpCommandError, match="migration process in progress"):
@@ -133,6 +139,18 @@ def test_arbiter_that_is_away_and_a_destination_that_says_nothing(
     switch_over.arbiter.start()
     assert source.wait_for_migration(timeout=60)["status"] == "failed"
     switch_over.check_on_source()
+
+
+@NIGHTLY
+def test_source_that_ends_while_it_waits(hosts: Hosts, start_kept_memserver: StartMemserver) -> None:
+    """It closes no session: the VM may run at the destination."""
+    switch_over = SwitchOver(hosts, start_kept_memserver, "split")
+    lose_both(switch_over)
+    switch_over.source.qmp("quit")
+    switch_over.source.process.wait(timeout=30)
+    switch_over.arbiter.start()
+    for memserver in switch_over.memservers:
+        assert len(memserver.stat()["sessions"]) == 1
 
 
 def test_arbiter_that_forgot_the_session(hosts: Hosts, start_memserver: StartMemserver) -> None:

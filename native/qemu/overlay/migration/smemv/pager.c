@@ -146,7 +146,8 @@ static void pager_exit(Notifier *n, void *data)
     SmemvPager *p = container_of(n, SmemvPager, exit_notifier);
 
     pager_stop(p);
-    if (p->claimed && !p->left) {
+    /* Those of a VM that may run elsewhere are that one's. */
+    if (p->claimed && !p->left && !smemv_is_handed_over()) {
         if (smemv_rebalance_join(p->rebalance)) {
             return;              /* it has no session any more */
         }

@@ -74,7 +74,9 @@ void smemv_save_cleanup(void *opaque);
 /* switch-over.c: a migration begins; the source hands the VM over. */
 void smemv_switch_over_begin(void);
 void smemv_switch_over_hand_over(void);
-/* Whether the VM must not run here any more. */
+/* Whether the VM may run at a destination. */
+bool smemv_is_handed_over(void);
+/* Whether it must not run here any more. */
 bool smemv_is_fenced(void);
 
 /* split-load.c */

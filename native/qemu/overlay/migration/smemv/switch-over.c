@@ -28,6 +28,11 @@ void smemv_switch_over_hand_over(void)
     handed_over = true;
 }
 
+bool smemv_is_handed_over(void)
+{
+    return handed_over;
+}
+
 bool smemv_is_fenced(void)
 {
     return fenced;
@@ -97,15 +102,15 @@ bool smemv_may_resume(void)
         return true;
     }
     ret = claim_back_in_time(&err);
-    if (!ret) {
-        return true;
-    }
-    if (ret != SMEMV_WIRE_STALE && qatomic_read(&given_up)) {
+    if (ret && ret != SMEMV_WIRE_STALE && qatomic_read(&given_up)) {
         warn_report("smemv: the destination gave up, so the VM runs on here: "
                     "%s", error_get_pretty(err));
+        ret = 0;
+    }
+    fenced = handed_over = ret;
+    if (!fenced) {
         return true;
     }
-    fenced = true;
     if (ret == SMEMV_WIRE_STALE) {
         error_report("smemv: the destination runs this VM; it stays paused "
                      "here");
