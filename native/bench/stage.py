@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from lab.links import Hosts
 from tests.qemu import binaries
@@ -26,6 +27,7 @@ GIB = 1 << 30
 TIMEOUT = 900  # seconds
 POLL = 0.02
 TICKS = os.sysconf("SC_CLK_TCK")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,10 @@ class Stage:
         if any(exception):
             print(said.getvalue(), file=sys.stderr)
 
+    def enter(self, context: contextlib.AbstractContextManager[_T]) -> _T:
+        """Enter a context that ends with the stage, after the VMs that are started from now on."""
+        return self._stack.enter_context(context)
+
     def start(self, host: int, *, stock: bool, incoming: bool = False, prefix: Sequence[str] = ()) -> Vm:
         """A VM on a host."""
         binary = binaries.qemu_build(*(["--stock"] if stock else [])) / "qemu-system-x86_64"
@@ -85,7 +91,7 @@ class Stage:
             descriptors=descriptors,
             prefix=(*self.hosts.hosts[host].prefix, *prefix),
         )
-        self.vms.append(self._stack.enter_context(vm))
+        self.vms.append(self.enter(vm))
         return vm
 
     def start_running(self, host: int, *, stock: bool) -> Vm:
@@ -100,7 +106,7 @@ class Stage:
             place = self.hosts.hosts[host]
             server = Memserver(binaries.memserver(), self._folder / f"sub-{host}", 2 * self.memory,
                                options=self.options, address=place.address, prefix=place.prefix)  # fmt: skip
-            self.memservers[host] = self._stack.enter_context(server)
+            self.memservers[host] = self.enter(server)
         return self.memservers[host]
 
     def aim(self, vm: Vm, limit: int, sub_hosts: Sequence[int], **options: object) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,10 +17,13 @@ from lab import cgroup
 
 CACHE = Path(os.environ.get("SMEMV_CACHE") or "/var/cache/smemv")
 ZRAM = Path("/sys/class/zram-control")
+SMALL_PAGES = (sys.executable, str(Path(__file__).resolve().with_name("small_pages.py")))
 
 
 class Limited:
-    """A cgroup with so many bytes of memory, swap not counted, and disk traffic of so many bytes a second (0: any).
+    """A cgroup with so many bytes of memory, in small pages, and disk traffic of so many bytes a second (0: any).
+
+    Swap does not count.
 
     A context manager; the programs in it are to have ended when it does.
     """
@@ -69,12 +73,13 @@ class Limited:
         """A command to run the program by."""
         if self._groups:
             enter = "".join(f"echo $$ > {group}/cgroup.procs && " for group in self._groups)
-            return ("sh", "-c", enter + 'exec "$@"', "sh")
+            return ("sh", "-c", enter + 'exec "$@"', "sh", *SMALL_PAGES)
         settings = {"MemoryMax": self._memory}
         if self._disk_rate:
             settings |= {f"IO{way}BandwidthMax": f"/ {self._disk_rate}" for way in ("Read", "Write")}
         properties = [f"--property={key}={value}" for key, value in settings.items()]
-        return ("systemd-run", "--scope", "--quiet", "--collect", f"--unit={self._name}", *properties, "--")
+        return ("systemd-run", "--scope", "--quiet", "--collect", f"--unit={self._name}", *properties, "--",
+                *SMALL_PAGES)  # fmt: skip
 
 
 @contextlib.contextmanager

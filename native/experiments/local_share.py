@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import contextlib
-
 from lab.links import Hosts
 from native.bench.stage import GIB, Stage
 from native.experiments.figure3 import OVERHEAD
 from native.experiments.limited import Limited, swap
 from tests.qemu import guests
 from tests.qemu.split import MIB
+from tests.qemu.vm import Vm
 
 MEMORY = 512 * MIB
 FILLED = 384 * MIB
@@ -40,7 +39,7 @@ def run(hosts: Hosts, rounds: int, quick: bool) -> list[dict]:
     return rows
 
 
-def speed(stage: Stage, vm) -> float:
+def speed(stage: Stage, vm: Vm) -> float:
     """The guest's accesses a second, once it has got used to where it is."""
     first = vm.run_guest(WARM_UP)
     last = vm.run_guest(RUN)
@@ -56,15 +55,17 @@ def split(stage: Stage, limit: int) -> float:
     return speed(stage, target)
 
 
+def start_swapped(stage: Stage, limit: int, compressed: bool) -> Vm:
+    """The whole VM with so much of its memory in this machine's, and the rest in swap."""
+    stage.enter(swap(1 * GIB, compressed))
+    limited = stage.enter(Limited(limit + OVERHEAD))
+    return stage.start(0, stock=True, prefix=limited.prefix)
+
+
 def swapped(stage: Stage, limit: int, compressed: bool) -> float:
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(swap(1 * GIB, compressed))
-        limited = stack.enter_context(Limited(limit + OVERHEAD))
-        vm = stage.start(0, stock=True, prefix=limited.prefix)
-        vm.wait_for_guest(lambda status: status["phase"] == "run" and status["accesses"] > 0, timeout=900)
-        rate = speed(stage, vm)
-        vm.stop()
-        return rate
+    vm = start_swapped(stage, limit, compressed)
+    vm.wait_for_guest(lambda status: status["phase"] == "run" and status["accesses"] > 0, timeout=900)
+    return speed(stage, vm)
 
 
 def on_disk(stage: Stage, limit: int) -> float:

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 LOOKS = 64  # while the use is sampled; how often one finds a page touched is how hot it is
 
 
-def page_ins(trace: Sequence[int], unit: int, share: int) -> int:
-    """Pages that are touched after a split migration and are not on the main host, each counted once.
+def found(trace: Sequence[int], unit: int, share: int) -> int:
+    """Pages that are touched after a split migration and are on the main host, each counted once.
 
     The first half of the trace is what the choice goes by, the second half is after it. The main host has room for one
     in share of all pages, and takes the hottest parts, of unit pages with addresses beside each other.
@@ -28,4 +28,4 @@ def page_ins(trace: Sequence[int], unit: int, share: int) -> int:
     local: set[int] = set()
     for part in sorted(parts, key=lambda part: heat[part] / len(parts[part]), reverse=True):
         local.update(sorted(parts[part])[: room - len(local)])
-    return len(set(after) - local)
+    return len(set(after) & local)
