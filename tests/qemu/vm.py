@@ -192,12 +192,10 @@ class Vm:
         deadline = time.monotonic() + timeout
         while True:
             self.check_alive()
-            ended = self.migration_has_ended()
-            state = self.qmp("query-migrate")
-            if ended:
-                return state
+            if self.migration_has_ended():
+                return self.qmp("query-migrate")
             if time.monotonic() > deadline:
-                raise VmError(f"the migration has not ended after {timeout} s: {state}")
+                raise VmError(f"the migration has not ended after {timeout} s: {self.qmp('query-migrate')}")
             time.sleep(POLL)
 
     def migrate_to(

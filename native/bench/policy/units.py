@@ -16,15 +16,16 @@ def found(trace: Sequence[int], unit: int, share: int) -> int:
     in share of all pages, and takes the hottest parts, of unit pages with addresses beside each other.
     """
     sampled, after = trace[: len(trace) // 2], trace[len(trace) // 2 :]
+    pages = set(trace)
     parts: dict[int, set[int]] = defaultdict(set)
-    for page in set(trace):
+    for page in pages:
         parts[page // unit].add(page)
     heat: dict[int, int] = defaultdict(int)
     step = -(-len(sampled) // LOOKS)
     for begin in range(0, len(sampled), step):
         for page in set(sampled[begin : begin + step]):
             heat[page // unit] += 1
-    room = sum(map(len, parts.values())) // share
+    room = len(pages) // share
     local: set[int] = set()
     for part in sorted(parts, key=lambda part: heat[part] / len(parts[part]), reverse=True):
         local.update(sorted(parts[part])[: room - len(local)])
