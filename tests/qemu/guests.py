@@ -45,3 +45,9 @@ def linux(parameters: str) -> Guest:
 def bare(parameters: str) -> Guest:
     """A guest without an operating system, for TCG and KVM; parameters as in tests/guest/bare/bare.c."""
     return Guest(folder() / "bare.elf", None, parameters)
+
+
+def remap() -> Guest:
+    """A guest that takes a virtio device's registers away and puts them back while its second processor reads its own;
+    see tests/guest/remap/remap.c."""
+    return Guest(folder() / "remap.elf", None, "")
