@@ -8,6 +8,9 @@ from __future__ import annotations
 from ansible_collections.smemv.kvm.plugins.module_utils.errors import Refused
 from ansible_collections.smemv.kvm.plugins.module_utils.sizes import MIB, PAGE, page_up, round_size
 
+# That a VM can have at a time, those that it leaves among them: one byte says where a page is.
+MOST_SUB_HOSTS = 240
+
 
 def remote_need(memory, main_limit):
     """Bytes that the sub-hosts have to hold together.

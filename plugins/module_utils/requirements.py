@@ -236,6 +236,13 @@ def shares(names, hosts, machine, main_memory):
     """
     memory = machine["memory"]
     present = present_sub_hosts(memory)
+    known = list(dict.fromkeys([*present, *names]))
+    most = layout.MOST_SUB_HOSTS
+    if len(known) > most:
+        raise Refused(
+            (name, f"would be one of {len(known)} sub-hosts of VM {machine['name']}, which can have {most}")
+            for name in known[most:]
+        )
     reasons, room = [], {}
     for name in names:
         refusals, room[name] = of_sub_host(hosts[name], present.get(name))

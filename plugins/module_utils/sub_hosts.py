@@ -8,6 +8,7 @@ from __future__ import annotations
 import bisect
 import itertools
 
+from ansible_collections.smemv.kvm.plugins.module_utils.layout import MOST_SUB_HOSTS
 from ansible_collections.smemv.kvm.plugins.module_utils.sizes import PAGE
 
 
@@ -37,15 +38,19 @@ class SubHosts:
         self._place = {name: place for place, name in enumerate(self._others)}
         # Room of the first so many of the others.
         self._sums = [0, *itertools.accumulate(self.room[name] for name in self._others)]
-        self._total = sum(self.room.values())
 
     def without_kept(self):
         """The same hosts, none of which takes part always."""
         return SubHosts(self.room, (), self._speed, self._domain)
 
     def total(self, without):
-        """Bytes that all of them have room for but one, which need not be one of them."""
-        return self._total - self.room.get(without, 0)
+        """Bytes that they have room for but one, which need not be one of them: as many of them as a VM can have."""
+        kept, _ = self._kept(0, without)
+        most = MOST_SUB_HOSTS - len(kept)
+        # Were it one of those, the next one would take its place.
+        taken = self._place.get(without, most) < most
+        others = self._sums[min(most + taken, len(self._others))] - (self.room[without] if taken else 0)
+        return self._room_of(kept) + others
 
     def count(self, need, without):
         """How many choose() would give. For many main hosts this is asked of each, so it looks at few of them."""

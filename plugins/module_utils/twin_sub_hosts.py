@@ -29,8 +29,10 @@ class TwinSubHosts:
         return TwinSubHosts(self.room, (), self._speed, self._domain)
 
     def total(self, without):
-        """Bytes that all of them can keep twice but one, which need not be one of them."""
-        return self._holds([name for name in self.room if name != without])
+        """Bytes that they can keep twice but one, which need not be one of them: as many of them as a VM can have."""
+        kept, others = self._parted(without)
+        most = layout.MOST_SUB_HOSTS - len(kept)
+        return max(self._holds(kept + order[:most]) for order in self._orders(others, kept))
 
     def count(self, need, without):
         """How many choose() would give."""
@@ -38,16 +40,23 @@ class TwinSubHosts:
 
     def choose(self, need, without):
         """Names of sub-hosts that can keep ``need`` bytes twice, which total() has to have."""
-        kept = [name for name in self._keep if name != without]
-        others = [name for name in self.room if name != without and name not in kept]
+        kept, others = self._parted(without)
         for count in range(len(others) + 1):
             for slowest in sorted({self._speed[name] for name in others}, reverse=True) or [0]:
                 fast = [name for name in others if self._speed[name] >= slowest]
-                for order in (self._domains_first(fast, kept), self._largest_first(fast)):
+                for order in self._orders(fast, kept):
                     names = kept + order[:count]
                     if self._holds(names) >= need:
                         return names
         return kept + others
+
+    def _parted(self, without):
+        """(names of the kept ones, of the others)."""
+        kept = [name for name in self._keep if name != without]
+        return kept, [name for name in self.room if name != without and name not in kept]
+
+    def _orders(self, names, kept):
+        return self._domains_first(names, kept), self._largest_first(names)
 
     def _holds(self, names):
         return layout.room_for(2, {name: self.room[name] for name in names}, self._domain)

@@ -2,11 +2,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from ansible_collections.smemv.kvm.plugins.module_utils.errors import Refused
+from ansible_collections.smemv.kvm.plugins.module_utils.layout import MOST_SUB_HOSTS
 from ansible_collections.smemv.kvm.plugins.module_utils.preflight import plan
 from ansible_collections.smemv.kvm.plugins.module_utils.sizes import GIB, MIB
-from clusters import cluster, put
+from clusters import cluster, make_host, put
+
+ROOT = Path(__file__).resolve().parents[2]
 
 # Of a VM with 2 GiB.
 OVERHEAD = 72 * MIB
@@ -483,3 +488,26 @@ def test_a_small_sub_host_that_is_asked_for_is_given_a_page_by_less_on_the_main_
     # Where that is less than is asked for, it is said which.
     request = {"sub_hosts": ["host-3", "host-4"], "main_memory": "6GiB"}
     assert refusal(hosts, **request) == [("host-4", "would hold nothing of VM big: leave it out")]
+
+
+def many(count):
+    """A cluster whose memservers have each room for 64 MiB, and a VM that wants so many of them."""
+    hosts = {f"host-{number}": make_host(number, 128 * MIB, 64 * MIB) for number in range(1, count + 20)}
+    hosts["host-1"]["memory"]["available"] = hosts["host-2"]["memory"]["available"] = 32 * GIB
+    put(hosts, "big", "host-1", total=count * 64 * MIB + 15 * GIB)
+    return hosts
+
+
+def test_a_vm_has_no_more_sub_hosts_than_its_page_map_can_name():
+    page_map = ROOT / "native/qemu/overlay/migration/smemv/page-map.h"
+    assert f"#define SMEMV_MAX_PEERS {MOST_SUB_HOSTS}\n" in page_map.read_text(encoding="utf-8")
+
+    wanted = {"destination_host": "host-2", "main_memory": "16GiB"}
+    assert len(names(ask(many(MOST_SUB_HOSTS), **wanted))) == MOST_SUB_HOSTS
+    hosts = many(MOST_SUB_HOSTS + 1)
+    ((host, reason), *_) = refusal(hosts, **wanted)
+    assert (host, reason.rpartition(": ")[2]) == ("host-2", "those have room for 15360MiB")
+    named = [name for name in hosts if name not in ("host-1", "host-2")][: MOST_SUB_HOSTS + 1]
+    assert refusal(hosts, **wanted, sub_hosts=named) == [
+        (named[-1], "would be one of 241 sub-hosts of VM big, which can have 240")
+    ]

@@ -11,6 +11,7 @@ import time
 
 import pytest
 from ansible_collections.smemv.kvm.plugins.module_utils.errors import Refused
+from ansible_collections.smemv.kvm.plugins.module_utils.layout import MOST_SUB_HOSTS
 from ansible_collections.smemv.kvm.plugins.module_utils.preflight import plan
 from ansible_collections.smemv.kvm.plugins.module_utils.request import check_request
 from ansible_collections.smemv.kvm.plugins.module_utils.sizes import GIB, MIB, PAGE, format_size
@@ -235,11 +236,12 @@ def large(seed, count):
 def can_be_split(hosts, source, total):
     """Whether a whole VM can be split over these hosts. The more is on the main host the less is wanted of others."""
     rooms = {name: room(info) for name, info in hosts.items() if holds(info)}
-    everywhere = sum(rooms.values())
+    largest = sorted(rooms, key=rooms.get, reverse=True)[: MOST_SUB_HOSTS + 1]
     for name, info in hosts.items():
         if name != source and runs(info):
             most = min((info["memory"]["available"] - overhead(total)) // PAGE * PAGE, total - PAGE)
-            if most >= LEAST and needed(total, most) <= everywhere - rooms.get(name, 0):
+            others = [other for other in largest if other != name][:MOST_SUB_HOSTS]
+            if most >= LEAST and needed(total, most) <= sum(rooms[other] for other in others):
                 return True
     return False
 
