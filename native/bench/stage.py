@@ -26,6 +26,9 @@ from tests.qemu.vm import Vm, start
 GIB = 1 << 30
 TIMEOUT = 900  # seconds
 POLL = 0.02
+# Memory of a machine that is virtual itself is slow where it is touched for the first time, and huge pages are made of
+# what nobody touched before: a VM that is migrated to has small ones, however it comes.
+SMALL_PAGES = (sys.executable, str(Path(__file__).resolve().with_name("small_pages.py")))
 TICKS = os.sysconf("SC_CLK_TCK")
 _T = TypeVar("_T")
 
@@ -81,6 +84,7 @@ class Stage:
         """A VM on a host."""
         binary = binaries.qemu_build(*(["--stock"] if stock else [])) / "qemu-system-x86_64"
         devices, descriptors = self.devices()
+        small = SMALL_PAGES if incoming else ()
         vm = start(
             binary,
             self._folder / f"vm{len(self.vms)}",
@@ -89,7 +93,7 @@ class Stage:
             incoming=incoming,
             devices=devices,
             descriptors=descriptors,
-            prefix=(*self.hosts.hosts[host].prefix, *prefix),
+            prefix=(*self.hosts.hosts[host].prefix, *prefix, *small),
         )
         self.vms.append(self.enter(vm))
         return vm
@@ -116,7 +120,7 @@ class Stage:
         """
         servers = [self.serve(host) for host in sub_hosts]
         each = shares(self.memory, limit, len(servers) or 1)
-        aims = [server.sub_host(share) for server, share in zip(servers, each)]
+        aims = [server.sub_host(share * options.get("replicas", 1)) for server, share in zip(servers, each)]
         vm.qmp("smemv-set-target", name="experiment", main_limit=limit, sub_hosts=aims,
                **{"policy": "threshold", **options})  # fmt: skip
 
@@ -158,6 +162,12 @@ def processor(pid: int) -> float:
     """Seconds that a program has used a processor for so far."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def idle() -> float:
+    """Seconds that the machine's processors have had nothing to do so far, together."""
+    fields = Path("/proc/stat").read_text(encoding="ascii").split()
+    return (int(fields[4]) + int(fields[5])) / TICKS
 
 
 def resident(pid: int) -> int:

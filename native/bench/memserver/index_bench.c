@@ -11,31 +11,14 @@
  * SPDX-License-Identifier: GPL-3.0-or-later
  */
 #include "../../memserver/radix.h"
+#include "../measure.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #define PAGES_PER_GIB (UINT64_C(1) << 18)
 #define PAGE 4096
 #define LOOKUPS 1000000
-
-/* xorshift64* */
-static uint64_t random_below(uint64_t *state, uint64_t limit)
-{
-    *state ^= *state >> 12;
-    *state ^= *state << 25;
-    *state ^= *state >> 27;
-    return (*state * UINT64_C(2685821657736338717) >> 16) % limit;
-}
-
-static double seconds(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
 
 static void fill(struct radix *radix, uint64_t addresses, uint64_t pages)
 {

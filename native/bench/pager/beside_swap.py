@@ -5,17 +5,17 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Callable
 
 from lab import links
 from native.bench.report import Report
 from native.bench.stage import Stage
-from native.experiments.local_share import FILLED, MEMORY, on_disk, on_zram, split
+from native.experiments.local_share import FILLED, MEMORY, SYSTEMS, speed
 from tests.qemu import guests
 from tests.qemu.split import MIB
 
 PATTERN = "smemv.pattern=hot:10:95"
-SYSTEMS: dict[str, Callable[[Stage, int], float]] = {"S-memV": split, "swap on disk": on_disk, "zram": on_zram}
+WARM_UP = 10  # seconds
+RUN = 10
 
 
 def measure(report: Report, rounds: int) -> None:
@@ -24,9 +24,11 @@ def measure(report: Report, rounds: int) -> None:
     guest = guests.linux(f"smemv.fill={FILLED // MIB}M smemv.writes=20 {PATTERN}")
     with links.up(4) as lab:
         for number in range(rounds):
-            for name, speed in SYSTEMS.items():
+            for name, begin in SYSTEMS.items():
                 with Stage(lab, guest, MEMORY) as stage:
-                    rates[name].append(speed(stage, MEMORY // 2))
+                    vm = begin(stage, MEMORY // 2)
+                    rates[name].append(speed(vm, WARM_UP, RUN))
+                    stage.check(vm)
             print(f"beside swap, round {number}: {rates}", file=sys.stderr)
     ours = statistics.median(rates.pop("S-memV"))
     for name, found in rates.items():

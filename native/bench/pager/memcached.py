@@ -11,7 +11,7 @@ from collections.abc import Callable
 from lab import links
 from native.bench.report import Report
 from native.bench.stage import Stage
-from native.experiments.local_share import start_swapped
+from native.experiments.local_share import short_of_memory
 from native.experiments.memcached.guest import Memcached
 from tests.qemu.split import MIB
 from tests.qemu.vm import Vm
@@ -32,11 +32,16 @@ def split(stage: Stage, begin: Callable[[Vm], None]) -> None:
     stage.move(source, stage.start(1, stock=False, incoming=True), 1)
 
 
+def swapped(stage: Stage, begin: Callable[[Vm], None], compressed: bool) -> None:
+    limited = short_of_memory(stage, MEMORY // 2, compressed)
+    begin(stage.start(0, stock=True, prefix=limited.prefix))
+
+
 SYSTEMS: dict[str, Callable[[Stage, Callable[[Vm], None]], None]] = {
     "S-memV": split,
     "whole": lambda stage, begin: begin(stage.start(0, stock=True)),
-    "swap on disk": lambda stage, begin: begin(start_swapped(stage, MEMORY // 2, compressed=False)),
-    "zram": lambda stage, begin: begin(start_swapped(stage, MEMORY // 2, compressed=True)),
+    "swap on disk": lambda stage, begin: swapped(stage, begin, compressed=False),
+    "zram": lambda stage, begin: swapped(stage, begin, compressed=True),
 }
 
 
