@@ -11,24 +11,22 @@ RATE = 1000  # Mbit/s
 LOAD = "smemv.rate=1000 smemv.writes=50"
 
 
-def run(hosts: Hosts, rounds: int, quick: bool) -> list[dict]:
-    """A row for each operation and round."""
+def run(hosts: Hosts, number: int, quick: bool) -> list[dict]:
+    """A row for each operation."""
     for host in range(len(hosts.hosts)):
         hosts.set_rate(host, RATE)
     rows = []
-    for number in range(rounds):
-        for operation, moved in operations.each(hosts, LOAD):
-            links = [round(count / MIB, 1) for count in moved.bytes_of_links]
-            print(f"  {operation}: {moved.total_time:.0f} ms, {links} MiB by link")
-            rows.append(
-                {
-                    "round": number,
-                    "operation": operation,
-                    "total_time_ms": moved.total_time,
-                    "downtime_ms": moved.downtime,
-                    "mib_of_links": links,
-                }
-            )
+    for operation, moved in operations.each(hosts, LOAD):
+        links = [round(count / MIB, 1) for count in moved.bytes_of_links]
+        print(f"  {operation}: {moved.total_time:.0f} ms, {links} MiB by link")
+        rows.append(
+            {
+                "operation": operation,
+                "total_time_ms": moved.total_time,
+                "downtime_ms": moved.downtime,
+                "mib_of_links": links,
+            }
+        )
     for host in range(len(hosts.hosts)):
         hosts.set_rate(host, 0)
     return rows

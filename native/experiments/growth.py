@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a page costs as VMs and clusters grow: the memserver's index and the planner, up to 16 TiB and 256 sub-hosts."""
+"""What a page costs as VMs and clusters grow: the memserver's index, the main host's page map, and the planner.
+
+Up to 16 TiB, and a cluster with 256 memservers.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import time
 from pathlib import Path
 
 from ansible_collections.smemv.kvm.plugins.module_utils import preflight
+from ansible_collections.smemv.kvm.plugins.module_utils.layout import MOST_SUB_HOSTS
 from ansible_collections.smemv.kvm.plugins.module_utils.requirements import OVERHEAD_A_PAGE, SEAL_A_PAGE
 
 from lab.links import Hosts
@@ -19,36 +23,57 @@ from tests.unit.clusters import make_host, put
 ADDRESSES = (1024, 4096, 16384)  # GiB of guest memory
 # Of which a memserver has one page of so many, strewn: as one of 256 sub-hosts has.
 PART = 256
-SUB_HOSTS = (4, 16, 64, 256)
+MEMSERVERS = (4, 16, 64, 256)
+# Of memory that a VM has for each memserver, and that a memserver has: of 256 the VM then needs 235.
+GIB_A_MEMSERVER = 64
+CAPACITY = 70 * GIB
 
 
-def run(hosts: Hosts, rounds: int, quick: bool) -> list[dict]:
-    """A row for each size of the index, and for each cluster."""
-    make("native/bench/memserver")
-    rows = [index(size, size // PART) for size in ADDRESSES]
-    return rows + [plan(count) for count in SUB_HOSTS]
+def run(hosts: Hosts, number: int, quick: bool) -> list[dict]:
+    """A row for each size of a VM, and for each cluster; of one round, which is as good as any."""
+    if number:
+        return []
+    for folder in ("memserver", "page_map"):
+        make(f"native/bench/{folder}")
+    return [pages(size) for size in ADDRESSES[: 1 if quick else None]] + [plan(count) for count in MEMSERVERS]
 
 
-def index(addresses: int, pages: int) -> dict:
-    command = [Path(BUILD, "bench/index_bench"), str(addresses), str(pages)]
-    found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+def pages(addresses: int) -> dict:
+    """What the pages of a VM of so many GiB cost a memserver that has a part of them, and the main host."""
+    stored = addresses // PART
+    index = bench("index_bench", addresses, stored)
+    once, twice = (bench("page_map_bench", addresses, sub_hosts) for sub_hosts in (1, MOST_SUB_HOSTS))
     return {
         "addresses_gib": addresses,
-        "pages_gib": pages,
-        "memserver_metadata": found["metadata_bytes"] / found["page_bytes"],
-        "memserver_lookup_ns": found["lookup_ns"],
+        "pages_gib": stored,
+        "memserver_metadata": index["metadata_bytes"] / index["page_bytes"],
+        "memserver_lookup_ns": index["lookup_ns"],
+        "page_map_bytes_a_page": once["bytes_a_page"],
+        "page_map_bytes_a_page_with_two_copies": twice["bytes_a_page"],
+        "page_map_ns": once["ns_a_page"],
         "main_host_bytes_a_page": OVERHEAD_A_PAGE,
         "main_host_bytes_a_sealed_page": OVERHEAD_A_PAGE + SEAL_A_PAGE,
     }
 
 
-def plan(sub_hosts: int) -> dict:
-    """Time to plan a VM that wants all of so many sub-hosts."""
-    hosts = {f"host-{number}": make_host(number, 256 * GIB, 64 * GIB) for number in range(1, sub_hosts + 3)}
-    total = 64 * GIB * sub_hosts
+def bench(name: str, *arguments: int) -> dict:
+    """What a program of the benchmarks says."""
+    command = [Path(BUILD, "bench", name), *map(str, arguments)]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+
+
+def plan(memservers: int) -> dict:
+    """Time to plan a VM that wants nearly all memservers of a cluster."""
+    hosts = {f"host-{number}": make_host(number, 256 * GIB, CAPACITY) for number in range(1, memservers + 3)}
+    total = GIB_A_MEMSERVER * GIB * memservers
     put(hosts, "big", "host-1", total=total)
     request = {"vm": "big", "destination_host": None, "sub_hosts": None, "main_memory": None}
     began = time.perf_counter()
     answer = preflight.plan(request, hosts, list(hosts), list(hosts))
     took = time.perf_counter() - began
-    return {"vm_gib": total // GIB, "sub_hosts": len(answer["sub_hosts"]), "plan_ms": took * 1000}
+    return {
+        "vm_gib": total // GIB,
+        "memservers": memservers,
+        "sub_hosts": len(answer["sub_hosts"]),
+        "plan_ms": took * 1000,
+    }

@@ -7,17 +7,16 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from lab import cgroup
+from native.bench.stage import SMALL_PAGES
 
 CACHE = Path(os.environ.get("SMEMV_CACHE") or "/var/cache/smemv")
 ZRAM = Path("/sys/class/zram-control")
-SMALL_PAGES = (sys.executable, str(Path(__file__).resolve().with_name("small_pages.py")))
 
 
 class Limited:

@@ -3,75 +3,80 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from lab.links import Hosts
 from native.bench.stage import GIB, Stage
 from native.experiments.figure3 import OVERHEAD
 from native.experiments.limited import Limited, swap
 from tests.qemu import guests
-from tests.qemu.split import MIB
+from tests.qemu.split import MIB, PAGE
 from tests.qemu.vm import Vm
 
-MEMORY = 512 * MIB
-FILLED = 384 * MIB
-SHARES = (1.0, 0.75, 0.5, 0.25, 0.1)
-PATTERNS = {"uniform": "", "hot set: 95 % of accesses to 10 %": "smemv.pattern=hot:10:95"}
-WARM_UP = 10  # seconds
-RUN = 10
+# Of which a tenth is the least that a main host may have of a VM, 64 MiB.
+MEMORY = 640 * MIB
+FILLED = 480 * MIB
+SHARES = (0.75, 0.5, 0.25, 0.1)
+PATTERNS = {
+    "uniform": "",
+    "zipf: 0.99, the pages strewn": "smemv.pattern=zipf:strewn",
+    "hot set: 95 % of accesses to 10 %": "smemv.pattern=hot:10:95",
+}
+WARM_UP = 4  # seconds
+RUN = 5
 
 
-def run(hosts: Hosts, rounds: int, quick: bool) -> list[dict]:
-    """A row for each system, pattern, local share and round."""
-    patterns = dict(list(PATTERNS.items())[1:] if quick else PATTERNS)
-    local = (0.5,) if quick else SHARES[1:]
+def run(hosts: Hosts, number: int, quick: bool) -> list[dict]:
+    """A row for each system, pattern and local share."""
+    patterns, shares = (dict(list(PATTERNS.items())[-1:]), (0.5,)) if quick else (PATTERNS, SHARES)
     rows = []
-    for number in range(rounds):
-        for pattern, parameters in patterns.items():
-            guest = guests.linux(f"smemv.fill={FILLED // MIB}M smemv.writes=20 {parameters}")
-            with Stage(hosts, guest, MEMORY) as stage:
-                whole = speed(stage, stage.start_running(0, stock=True))
-            for share in local:
-                for name, measure in (("S-memV", split), ("swap on disk", on_disk), ("zram", on_zram)):
-                    with Stage(hosts, guest, MEMORY) as stage:
-                        rate = measure(stage, int(MEMORY * share))
-                    print(f"  {pattern}, {share:.0%} local, {name}: {rate:.0f}/s, {rate / whole:.2f} of whole")
-                    rows.append({"round": number, "pattern": pattern, "local": share, "system": name, "rate": rate,
-                                 "whole": whole})  # fmt: skip
+    for pattern, parameters in patterns.items():
+        guest = guests.linux(f"smemv.fill={FILLED // MIB}M smemv.writes=20 {parameters}")
+        with Stage(hosts, guest, MEMORY) as stage:
+            whole = speed(stage.start_running(0, stock=True))
+        for share in shares:
+            for name, begin in SYSTEMS.items():
+                with Stage(hosts, guest, MEMORY) as stage:
+                    vm = begin(stage, int(MEMORY * share) // PAGE * PAGE)
+                    rate = speed(vm)
+                    stage.check(vm)
+                print(f"  {pattern}, {share:.0%} local, {name}: {rate:.0f}/s, {rate / whole:.2f} of whole")
+                rows.append({"pattern": pattern, "local": share, "system": name, "rate": rate, "whole": whole})
     return rows
 
 
-def speed(stage: Stage, vm: Vm) -> float:
+def speed(vm: Vm, warm_up: float = WARM_UP, run_for: float = RUN) -> float:
     """The guest's accesses a second, once it has got used to where it is."""
-    first = vm.run_guest(WARM_UP)
-    last = vm.run_guest(RUN)
-    stage.check(vm)
+    first = vm.run_guest(warm_up)
+    last = vm.run_guest(run_for)
     return (last["accesses"] - first["accesses"]) / (last["t"] - first["t"])
 
 
-def split(stage: Stage, limit: int) -> float:
+def split(stage: Stage, limit: int) -> Vm:
     source = stage.start_running(0, stock=False)
     stage.aim(source, limit, [2, 3], policy="hot")
     target = stage.start(1, stock=False, incoming=True)
     stage.move(source, target, 1)
-    return speed(stage, target)
+    return target
 
 
-def start_swapped(stage: Stage, limit: int, compressed: bool) -> Vm:
-    """The whole VM with so much of its memory in this machine's, and the rest in swap."""
+def short_of_memory(stage: Stage, limit: int, compressed: bool) -> Limited:
+    """So much memory for a VM of that stage, and swap for the rest."""
     stage.enter(swap(1 * GIB, compressed))
-    limited = stage.enter(Limited(limit + OVERHEAD))
-    return stage.start(0, stock=True, prefix=limited.prefix)
+    return stage.enter(Limited(limit + OVERHEAD))
 
 
-def swapped(stage: Stage, limit: int, compressed: bool) -> float:
-    vm = start_swapped(stage, limit, compressed)
+def swapped(stage: Stage, limit: int, compressed: bool) -> Vm:
+    limited = short_of_memory(stage, limit, compressed)
+    vm = stage.start(0, stock=True, prefix=limited.prefix)
     vm.wait_for_guest(lambda status: status["phase"] == "run" and status["accesses"] > 0, timeout=900)
-    return speed(stage, vm)
+    return vm
 
 
-def on_disk(stage: Stage, limit: int) -> float:
-    return swapped(stage, limit, compressed=False)
-
-
-def on_zram(stage: Stage, limit: int) -> float:
-    """What the compressed pages take is not counted: the guest's pattern cannot be compressed as data can."""
-    return swapped(stage, limit, compressed=True)
+# Each gives the VM with so many bytes of its memory local. What zram's compressed pages take is not counted: the
+# guest's pattern cannot be compressed as data can.
+SYSTEMS: dict[str, Callable[[Stage, int], Vm]] = {
+    "S-memV": split,
+    "swap on disk": lambda stage, limit: swapped(stage, limit, compressed=False),
+    "zram": lambda stage, limit: swapped(stage, limit, compressed=True),
+}

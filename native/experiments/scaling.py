@@ -6,33 +6,30 @@ from __future__ import annotations
 from lab.links import Hosts
 from native.bench.stage import GIB, Stage
 from tests.qemu import guests
-from tests.qemu.split import MIB
+from tests.qemu.split import MIB, PAGE
 
 RATE = 1000  # Mbit/s
 # A page of 4 KiB has so many bytes on the link, by TCP over Ethernet and with its own header.
-BYTES_A_PAGE = 4096 * 1.06
+BYTES_A_PAGE = PAGE * 1.06
 SIZES = (1, 2, 4, 8)  # GiB
 SUB_HOSTS = (1, 2, 3, 6)
 CONNECTIONS = (1, 2, 4, 8)  # to each sub-host
 FILLED = 3 / 4
+LEAST_LIMIT = 64 * MIB
 
 
-def run(hosts: Hosts, rounds: int, quick: bool) -> list[dict]:
-    """A row for each size, number of sub-hosts, speed, number of connections and round."""
-    cases = [(1, count, rate, 1) for count in (0, 2) for rate in (0, RATE)]
+def run(hosts: Hosts, number: int, quick: bool) -> list[dict]:
+    """A row for each size, number of sub-hosts, speed and number of connections."""
+    cases = [(1, count, RATE, 1) for count in (0, 2)]
     if not quick:
         cases = [(size, count, 0, 1) for size in SIZES for count in (0, 3)]
         cases += [(2, count, rate, 1) for rate in (0, RATE) for count in (0, *SUB_HOSTS)]
         cases += [(2, 2, rate, connections) for rate in (0, RATE) for connections in CONNECTIONS]
-    rows = []
-    for number in range(rounds):
-        for size, count, rate, connections in dict.fromkeys(cases):
-            rows.append({"round": number, **move(hosts, size * GIB, count, rate, connections)})
-    return rows
+    return [move(hosts, size * GIB, *case) for size, *case in dict.fromkeys(cases)]
 
 
 def move(hosts: Hosts, memory: int, sub_hosts: int, rate: int, connections: int) -> dict:
-    """Move a VM once: to a main host and so many sub-hosts with the same each, or with none one-to-one."""
+    """Move a VM once: to a main host and so many sub-hosts, each with the same part of it, or with none one-to-one."""
     filled = int(memory * FILLED)
     # Host 0 is left; what it can send is not the question.
     for host in range(1, len(hosts.hosts)):
@@ -41,11 +38,12 @@ def move(hosts: Hosts, memory: int, sub_hosts: int, rate: int, connections: int)
         stock = not sub_hosts
         source = stage.start_running(0, stock=stock)
         if sub_hosts:
-            stage.aim(source, memory // (sub_hosts + 1), range(2, 2 + sub_hosts), connections=connections)
+            limit = max(filled // (sub_hosts + 1) // PAGE * PAGE, LEAST_LIMIT)
+            stage.aim(source, limit, range(2, 2 + sub_hosts), connections=connections)
         target = stage.start(1, stock=stock, incoming=True)
         moved = stage.move(source, target, 1)
         stage.check(target)
-    ideal = filled / 4096 * BYTES_A_PAGE * 8 / (rate * 1e6 * (sub_hosts + 1)) * 1000 if rate else None
+    ideal = filled / PAGE * BYTES_A_PAGE * 8 / (rate * 1e6 * (sub_hosts + 1)) * 1000 if rate else None
     print(f"  {memory // GIB} GiB, {sub_hosts} sub-hosts by {connections}, {rate} Mbit/s: {moved.total_time:.0f} ms")
     return {
         "memory_gib": memory // GIB,
