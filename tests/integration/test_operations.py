@@ -18,7 +18,8 @@ OTHER_THREE = remigrate("host-5", "host-1", "host-6", limit=192)
 def test_split_moved_on_and_brought_back_with_sealed_pages(cluster, vm, tmp_path):
     """Sealed pages are asked for once; they stay so until the VM is whole. A report tells of each operation."""
     drawn = ("host-3", "Sent to each host", "Downtime", "waited for by", "by address", "Until a page was there")
-    done_with_report(cluster, THREE, tmp_path, *drawn, relocate_seal=True, relocate_bandwidth="64MiB")
+    # So slow that it is looked at more than once, however long a look takes.
+    done_with_report(cluster, THREE, tmp_path, *drawn, relocate_seal=True, relocate_bandwidth="16MiB")
     assert_sealed(cluster, "host-2", True)
     refused = OTHER_THREE.play(cluster, relocate_tls=False)
     assert refused.code, refused.output

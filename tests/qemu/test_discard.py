@@ -21,8 +21,9 @@ MOST = ONCE * 3 // 4
 
 
 def split(hosts: Hosts, place: Place, devices: list[str], replicas: int = 1) -> tuple[Vm, list[Memserver]]:
-    """A VM that is split and runs, and its two memservers."""
+    """A VM that is split and paused, so that no time passes for its guest, and its two memservers."""
     source = hosts.running_vm(place, devices=devices)
+    source.qmp("stop")
     destination = hosts.vm(place, incoming=True, devices=devices)
     memservers = [hosts.start_memserver(2 * place.memory) for _ in range(2)]
     # By address: of what is free later some is here and the rest elsewhere.
@@ -45,6 +46,7 @@ def test_free_page_reporting(hosts: Hosts, replicas: int) -> None:
     place = Place(guests.linux(parameters), 256 * MIB, 96 * MIB)
     vm, memservers = split(hosts, place, REPORTING, replicas)
     before = where(vm)
+    vm.qmp("cont")
     assert before["zero"] < MOST
     wait_until(lambda: where(vm)["zero"] > before["zero"] + MOST, timeout=90)
     after = where(vm)
@@ -60,6 +62,7 @@ def test_balloon(hosts: Hosts) -> None:
     place = Place(guests.linux(parameters), 256 * MIB, 96 * MIB)
     vm, memservers = split(hosts, place, BALLOON)
     before = where(vm)
+    vm.qmp("cont")
     vm.qmp("balloon", value=place.memory - ONCE)
     wait_until(lambda: vm.qmp("query-balloon")["actual"] == place.memory - ONCE, timeout=90)
     assert where(vm)["zero"] > before["zero"] + MOST // 2
@@ -77,6 +80,7 @@ def test_memory_is_given_back_while_the_vm_moves(hosts: Hosts) -> None:
     # So slow that the guest gives it back meanwhile.
     first.qmp("migrate-set-parameters", max_bandwidth=2 * MIB)
     before = where(first)
+    first.qmp("cont")
     first.qmp("migrate", uri=second.listen())
     wait_until(lambda: where(first)["zero"] > before["zero"] + MOST, timeout=90)
     assert first.qmp("query-migrate")["status"] == "active"

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from ansible_collections.smemv.kvm.plugins.module_utils.errors import QmpError
 
-from tests.qemu.hosts import Hosts, bare, linux
+from tests.qemu import guests
+from tests.qemu.hosts import Hosts, Place, bare, linux
 from tests.qemu.split import MIB, PAGE, check_sum, run_within, set_target, shares, wait_until, where
 from tests.qemu.vm import Vm
 
@@ -45,6 +46,18 @@ def test_bare_guest_runs_on_under_kvm(hosts: Hosts) -> None:
     assert info["pages-out"] > 0
     destination.qmp("stop")
     check_sum(destination, memservers)
+
+
+def test_each_page_is_sent_before_the_vm_is_stopped(hosts: Hosts) -> None:
+    """Though all of it could be sent in the time for which it may be stopped."""
+    place = Place(guests.linux("smemv.fill=128M smemv.rate=10"), 256 * MIB, 96 * MIB)
+    source = hosts.running_vm(place)
+    destination = hosts.vm(place, incoming=True)
+    set_target(source, "test", place.memory, place.limit, hosts.memservers(place, 2), policy="threshold")
+    # What is sent while the VM is stopped is sent as fast as can be.
+    state = source.migrate_to(destination, downtime_limit=60000, max_bandwidth=32 * MIB)
+    assert state["total-time"] - state["setup-time"] > 128 / 32 * 1000
+    assert state["downtime"] < 1000
 
 
 def test_limit_can_be_lowered_and_raised(hosts: Hosts) -> None:

@@ -24,6 +24,13 @@ void smemv_mig_init(void);
 int smemv_save_page(RAMBlock *block, ram_addr_t offset);
 
 /*
+ * Called by smemv_save_page(): whether precopy still has to send page @page of
+ * @block, in pages of the target. From now on it need not, until it is dirty
+ * again.
+ */
+bool smemv_take_dirty_page(RAMBlock *block, unsigned long page);
+
+/*
  * The @length bytes from @start on of @block are of no use any more: they are
  * to read as zero, but for what is just on its way in or out.
  *

@@ -12,6 +12,7 @@
 #include "exec/ramblock.h"
 #include "exec/ramlist.h"
 #include "migration/migration.h"
+#include "system/tcg.h"
 #include "heat.h"
 #include "trace.h"
 #include "watch.h"
@@ -55,8 +56,11 @@ unsigned smemv_heat_default_time(uint64_t pages)
     return MIN(MAX(250 * pages / GIB_PAGES, 4000), 30000);
 }
 
-static void find_absent(SmemvHeat *h)
+/* Returns how many pages are not. */
+static uint64_t find_absent(SmemvHeat *h)
 {
+    uint64_t present = h->map->pages;
+
     for (unsigned i = 0; i < h->map->n_blocks; i++) {
         SmemvBlock *b = &h->map->blocks[i];
         uint8_t *cold = h->cold + b->first;
@@ -67,10 +71,12 @@ static void find_absent(SmemvHeat *h)
             continue;
         }
         for (uint64_t page = 0; page < b->pages; page++) {
+            present -= !(cold[page] & 1);
             cold[page] = cold[page] & 1 ? SMEMV_SEEN_NOTHING :
                                           SMEMV_SEEN_ABSENT;
         }
     }
+    return present;
 }
 
 SmemvHeat *smemv_heat_new(SmemvPageMap *map)
@@ -172,6 +178,37 @@ static void find_free(SmemvHeat *h)
     }
 }
 
+/*
+ * An emulated processor runs what it has translated once, and does not read
+ * that memory again. At the destination it will.
+ */
+static void mark_translated(SmemvHeat *h, const SmemvBlock *b)
+{
+    DirtyMemoryBlocks *no_code =
+        qatomic_rcu_read(&ram_list.dirty_memory[DIRTY_MEMORY_CODE]);
+    uint64_t first = b->rb->offset >> SMEMV_PAGE_BITS;
+
+    for (uint64_t page = first; page < first + b->pages; page++) {
+        uint8_t *seen = &h->cold[b->first + page - first];
+
+        if ((*seen == SMEMV_SEEN_NOTHING || *seen == SMEMV_SEEN_WATCHED) &&
+            !test_bit(page % DIRTY_MEMORY_BLOCK_SIZE,
+                      no_code->blocks[page / DIRTY_MEMORY_BLOCK_SIZE])) {
+            *seen = SMEMV_SEEN_LAST;
+        }
+    }
+}
+
+static void find_translated(SmemvHeat *h)
+{
+    if (tcg_enabled()) {
+        RCU_READ_LOCK_GUARD();
+        for (unsigned i = 0; i < h->map->n_blocks; i++) {
+            mark_translated(h, &h->map->blocks[i]);
+        }
+    }
+}
+
 static void look(SmemvHeat *h)
 {
     int64_t start = g_get_monotonic_time(), us = 0;
@@ -227,16 +264,18 @@ static void rank_region(SmemvHeat *h, const SmemvWatch *w, uint64_t first,
     }
 }
 
-void smemv_heat_sample(SmemvHeat *h, unsigned ms)
+void smemv_heat_sample(SmemvHeat *h, unsigned ms, uint64_t stay)
 {
     g_autoptr(Error) err = NULL;
+    uint64_t present;
     SmemvWatch *w;
 
     h->ms = ms;
     qatomic_set(&h->sampling, true);
-    find_absent(h);
+    present = find_absent(h);
     arm_dirty_log(h);
-    w = smemv_watch_start(h->map, h->cold, ms, &err);
+    w = smemv_watch_start(h->map, h->cold, ms, present - MIN(stay, present),
+                          &err);
     if (!w) {
         warn_report("smemv: pages that are only read are not known as such: "
                     "%s", error_get_pretty(err));
@@ -247,6 +286,7 @@ void smemv_heat_sample(SmemvHeat *h, unsigned ms)
         h->watched = smemv_watch_pages(w);
         h->faults = smemv_watch_faults(w);
     }
+    find_translated(h);
     find_free(h);
     for (uint64_t page = 0; page < h->map->pages; page += REGION) {
         rank_region(h, w, page, MIN(page + REGION, h->map->pages));

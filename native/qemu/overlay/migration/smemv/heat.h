@@ -26,9 +26,10 @@ void smemv_heat_free(SmemvHeat *h);
 /*
  * Look for @ms, in the migration thread and without the big lock: the VM runs
  * on. To be called when the dirty log is on and before the first page is
- * sent; ends early where the migration is cancelled.
+ * sent; ends early where the migration is cancelled. Where @stay pages stay,
+ * as many as leave are to be found that are not in use.
  */
-void smemv_heat_sample(SmemvHeat *h, unsigned ms);
+void smemv_heat_sample(SmemvHeat *h, unsigned ms, uint64_t stay);
 
 /* Set the bits of the @n hottest pages in @bitmap, which is empty. */
 void smemv_heat_hottest(const SmemvHeat *h, uint64_t n, unsigned long *bitmap);

@@ -152,7 +152,7 @@ bool smemv_page_map_find(SmemvPageMap *map, const void *host, uint64_t *page)
     return false;
 }
 
-static SmemvBlock *page_map_block_of(SmemvPageMap *map, uint64_t page)
+SmemvBlock *smemv_page_map_block_of(SmemvPageMap *map, uint64_t page)
 {
     for (unsigned i = 0; i < map->n_blocks; i++) {
         SmemvBlock *b = &map->blocks[i];
@@ -166,14 +166,14 @@ static SmemvBlock *page_map_block_of(SmemvPageMap *map, uint64_t page)
 
 uint8_t *smemv_page_map_host(SmemvPageMap *map, uint64_t page)
 {
-    SmemvBlock *b = page_map_block_of(map, page);
+    SmemvBlock *b = smemv_page_map_block_of(map, page);
 
     return b->host + ((page - b->first) << SMEMV_PAGE_BITS);
 }
 
 uint64_t smemv_page_map_run(SmemvPageMap *map, uint64_t page, bool resident)
 {
-    SmemvBlock *b = page_map_block_of(map, page);
+    SmemvBlock *b = smemv_page_map_block_of(map, page);
     uint64_t end = page + 1;
 
     while (end < b->first + b->pages &&

@@ -109,6 +109,9 @@ static inline SmemvPair smemv_pair_without(SmemvPair pair, uint8_t place)
 /* The block of @rb, or NULL where @rb cannot be split. */
 SmemvBlock *smemv_page_map_block(SmemvPageMap *map, RAMBlock *rb);
 
+/* The block of page @page, a valid number. */
+SmemvBlock *smemv_page_map_block_of(SmemvPageMap *map, uint64_t page);
+
 /* The page at host address @host; false when it is not guest RAM. */
 bool smemv_page_map_find(SmemvPageMap *map, const void *host, uint64_t *page);
 

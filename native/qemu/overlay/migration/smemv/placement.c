@@ -1,11 +1,10 @@
 /*
- * Placement: which page goes where at a split migration.
+ * Placement: which pages stay on the main host at a split migration.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "qemu/osdep.h"
 #include "qemu/bitmap.h"
-#include "page-map.h"
 #include "placement.h"
 
 /* @n of @pages pages, each set of them as likely as another. */
@@ -38,31 +37,13 @@ static void choose_main(SmemvPlacement *p, uint64_t pages, uint64_t n,
     }
 }
 
-SmemvPlacement *smemv_placement_new(const SmemvSession *s, uint64_t pages,
-                                    uint64_t main_pages, SmemvPolicy policy,
-                                    const SmemvHeat *heat)
+SmemvPlacement *smemv_placement_new(uint64_t pages, uint64_t main_pages,
+                                    SmemvPolicy policy, const SmemvHeat *heat)
 {
     SmemvPlacement *p = g_new0(SmemvPlacement, 1);
-    uint64_t remote, shares = 0, before = 0, page = 0, passed = 0;
 
-    main_pages = MIN(main_pages, pages);
-    remote = pages - main_pages;
-    choose_main(p, pages, main_pages, policy, heat);
-    for (unsigned i = 0; i < s->n_peers; i++) {
-        shares += s->peers[i].share;
-    }
-    p->n_peers = s->n_peers;
-    p->ends = g_new(uint64_t, s->n_peers);
-    for (unsigned i = 0; i < s->n_peers; i++) {
-        uint64_t wanted;
-
-        before += s->peers[i].share;
-        wanted = (unsigned __int128)remote * before / shares;
-        for (; passed < wanted; page++) {
-            passed += !test_bit(page, p->main);
-        }
-        p->ends[i] = page;
-    }
+    p->pages = pages;
+    choose_main(p, pages, MIN(main_pages, pages), policy, heat);
     return p;
 }
 
@@ -70,27 +51,16 @@ void smemv_placement_free(SmemvPlacement *p)
 {
     if (p) {
         g_free(p->main);
-        g_free(p->ends);
         g_free(p);
     }
 }
 
-uint8_t smemv_placement_of(const SmemvPlacement *p, uint64_t page)
+bool smemv_placement_is_main(const SmemvPlacement *p, uint64_t page)
 {
-    unsigned low = 0, high = p->n_peers - 1;
+    return test_bit(page, p->main);
+}
 
-    if (test_bit(page, p->main)) {
-        return SMEMV_MAIN;
-    }
-    /* The first end beyond @page. */
-    while (low < high) {
-        unsigned mid = (low + high) / 2;
-
-        if (page < p->ends[mid]) {
-            high = mid;
-        } else {
-            low = mid + 1;
-        }
-    }
-    return SMEMV_REMOTE + low;
+uint64_t smemv_placement_next_remote(const SmemvPlacement *p, uint64_t page)
+{
+    return find_next_zero_bit(p->main, p->pages, page);
 }

@@ -1,5 +1,5 @@
 /*
- * Placement: which page goes where at a split migration.
+ * Placement: which pages stay on the main host at a split migration.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -7,29 +7,24 @@
 #define SMEMV_PLACEMENT_H
 
 #include "heat.h"
-#include "session.h"
 
-/*
- * A policy chooses the pages of the main host. The others, by their
- * addresses, go to the sub-hosts in turn, in proportion to their shares.
- */
 typedef struct SmemvPlacement {
-    unsigned n_peers;
+    uint64_t pages;
     unsigned long *main;         /* a bit a page */
-    /* The first page beyond those of sub-host 0, 1, ... */
-    uint64_t *ends;
 } SmemvPlacement;
 
 /*
- * Place @pages pages of which @main_pages stay on the main host. @heat, of
- * the policy hot, is only looked at here.
+ * Of @pages pages choose @main_pages for the main host. @heat, of the policy
+ * hot, is only looked at here.
  */
-SmemvPlacement *smemv_placement_new(const SmemvSession *s, uint64_t pages,
-                                    uint64_t main_pages, SmemvPolicy policy,
-                                    const SmemvHeat *heat);
+SmemvPlacement *smemv_placement_new(uint64_t pages, uint64_t main_pages,
+                                    SmemvPolicy policy, const SmemvHeat *heat);
 void smemv_placement_free(SmemvPlacement *p);
 
-/* SMEMV_MAIN, or SMEMV_REMOTE + sub-host. Always the same for a page. */
-uint8_t smemv_placement_of(const SmemvPlacement *p, uint64_t page);
+/* Whether @page is one of the main host's. */
+bool smemv_placement_is_main(const SmemvPlacement *p, uint64_t page);
+
+/* From @page on the first that is not; the number of pages if none is. */
+uint64_t smemv_placement_next_remote(const SmemvPlacement *p, uint64_t page);
 
 #endif

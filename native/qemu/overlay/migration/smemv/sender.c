@@ -144,6 +144,12 @@ bool smemv_sender_put(SmemvSender *s, uint64_t page, const void *data,
     return true;
 }
 
+bool smemv_sender_has_room(SmemvSender *s)
+{
+    QEMU_LOCK_GUARD(&s->lock);
+    return s->filled - s->sent < N_BATCHES;
+}
+
 void smemv_sender_flush(SmemvSender *s)
 {
     QEMU_LOCK_GUARD(&s->lock);

@@ -25,6 +25,9 @@ SmemvSender *smemv_sender_start(SmemvSession *s, SmemvPeer *peer,
 bool smemv_sender_put(SmemvSender *s, uint64_t page, const void *data,
                       uint64_t version, Error **errp);
 
+/* Whether it would take a page without waiting. */
+bool smemv_sender_has_room(SmemvSender *s);
+
 /* Send what has been gathered; do not wait. */
 void smemv_sender_flush(SmemvSender *s);
 

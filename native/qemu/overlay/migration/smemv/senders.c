@@ -10,6 +10,7 @@
 #include "senders.h"
 
 struct SmemvSenders {
+    const SmemvSession *session;
     unsigned connections;        /* to each sub-host */
     unsigned n;                  /* in all */
     SmemvSender *senders[];      /* one sub-host's, then the next one's */
@@ -21,6 +22,7 @@ SmemvSenders *smemv_senders_start(SmemvSession *s, unsigned connections,
     unsigned n = s->n_peers * connections;
     SmemvSenders *ss = g_malloc0(sizeof(*ss) + n * sizeof(ss->senders[0]));
 
+    ss->session = s;
     ss->connections = connections;
     for (; ss->n < n; ss->n++) {
         ss->senders[ss->n] =
@@ -33,14 +35,40 @@ SmemvSenders *smemv_senders_start(SmemvSession *s, unsigned connections,
     return ss;
 }
 
-bool smemv_senders_put(SmemvSenders *ss, uint8_t place, uint64_t page,
-                       const void *data, uint64_t version, Error **errp)
+static SmemvSender *sender_of(SmemvSenders *ss, uint8_t place, uint64_t page)
 {
     /* Pages beside each other travel together. */
     unsigned connection = page / SMEMV_BATCH % ss->connections;
-    unsigned i = (place - SMEMV_REMOTE) * ss->connections + connection;
 
-    return smemv_sender_put(ss->senders[i], page, data, version, errp);
+    return ss->senders[(place - SMEMV_REMOTE) * ss->connections + connection];
+}
+
+bool smemv_senders_put(SmemvSenders *ss, uint8_t place, uint64_t page,
+                       const void *data, uint64_t version, Error **errp)
+{
+    return smemv_sender_put(sender_of(ss, place, page), page, data, version,
+                            errp);
+}
+
+bool smemv_senders_take(SmemvSenders *ss, uint8_t place, uint64_t page)
+{
+    return smemv_sender_has_room(sender_of(ss, place, page));
+}
+
+bool smemv_senders_have_room(SmemvSenders *ss, uint64_t page)
+{
+    for (unsigned i = 0; i < ss->session->n_peers; i++) {
+        if (smemv_peer_room(&ss->session->peers[i]) &&
+            smemv_senders_take(ss, SMEMV_REMOTE + i, page)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+unsigned smemv_senders_count(const SmemvSenders *ss)
+{
+    return ss->n;
 }
 
 void smemv_senders_flush(SmemvSenders *ss)

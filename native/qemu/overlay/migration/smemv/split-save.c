@@ -20,6 +20,7 @@
 #include "migration/options.h"
 #include "migration/qemu-file.h"
 #include "migration/smemv.h"
+#include "ahead.h"
 #include "leaving.h"
 #include "loss.h"
 #include "placement.h"
@@ -28,8 +29,11 @@
 #include "trace.h"
 #include "twins.h"
 
-/* Pages beside each other that go to the same two sub-hosts. */
+/* Pages beside each other that go to the same sub-hosts. */
 #define STRETCH_PAGES 64
+
+/* More than is sent in any time that a VM may be paused for. */
+#define TOO_MUCH (INT64_MAX / 2)
 
 /* Pages that were placed the same, one behind the other. */
 typedef struct SmemvRun {
@@ -57,10 +61,16 @@ static struct {
     SmemvHeat *heat;             /* of a whole VM, with the policy hot */
     SmemvPlacement *placement;   /* of a whole VM */
     SmemvSenders *senders;       /* of a whole VM, to its sub-hosts */
+    SmemvAhead *ahead;           /* of a whole VM, in the first pass, or NULL */
+    uint64_t stretch;            /* the last that was given to sub-hosts */
+    SmemvPair stretch_pair;      /* these */
     SmemvLeaving *leaving;       /* of a split VM */
     GArray *runs;                /* SmemvRun, noted and not yet sent */
     uint64_t counts[256];        /* pages by place */
     uint64_t twins[256];         /* second copies by place */
+
+    bool first_pass;             /* pages are looked at for the first time */
+    uint64_t last_page;          /* that was looked at */
 
     bool opened;                 /* the session is open on its sub-hosts */
 } save;
@@ -276,10 +286,11 @@ static void place(void)
     uint64_t main_pages = smemv_pager_low(save.limit);
 
     if (save.heat && save.sample_ms) {
-        smemv_heat_sample(save.heat, save.sample_ms);
+        smemv_heat_sample(save.heat, save.sample_ms, main_pages);
     }
-    save.placement = smemv_placement_new(save.session, save.map->pages,
-                                         main_pages, save.policy, save.heat);
+    save.placement = smemv_placement_new(save.map->pages, main_pages,
+                                         save.policy, save.heat);
+    save.ahead = smemv_ahead_new(save.map, save.placement, save.senders);
     trace_smemv_save_setup(save.map->pages, main_pages);
 }
 
@@ -304,6 +315,9 @@ int smemv_save_setup(QEMUFile *f, void *opaque, Error **errp)
         return -EINVAL;
     }
     save.opened = false;
+    save.first_pass = true;
+    save.last_page = 0;
+    save.stretch = UINT64_MAX;
     smemv_switch_over_begin();
     save.runs = g_array_new(false, false, sizeof(SmemvRun));
     if (smemv_pager()) {
@@ -431,10 +445,42 @@ static bool forget_failed(Error **errp)
 }
 
 /*
- * The sub-hosts of a page of a VM that was whole: the same each time, and
- * those of the page before it where these have room.
+ * The sub-host of a page that has one copy: one that takes it without waiting,
+ * so that each gets as much as its link carries; of these the one at @beside,
+ * or else the one that has most of its share left.
  */
-static SmemvPair twins_of(uint64_t page)
+static SmemvPair choose_one(uint64_t page, SmemvPair beside)
+{
+    SmemvPair best = { 0, 0 };
+    double best_left = 0;
+    int best_rank = -1;
+
+    for (unsigned i = 0; i < save.session->n_peers; i++) {
+        SmemvPeer *peer = &save.session->peers[i];
+        uint8_t place = SMEMV_REMOTE + i;
+        uint64_t room = smemv_peer_room(peer);
+        double left = (double)room / peer->share;
+        int rank;
+
+        if (!room) {
+            continue;
+        }
+        rank = smemv_senders_take(save.senders, place, page) * 2 +
+               (place == beside.place);
+        if (rank > best_rank || (rank == best_rank && left > best_left)) {
+            best = (SmemvPair) { place, 0 };
+            best_left = left;
+            best_rank = rank;
+        }
+    }
+    return best;
+}
+
+/*
+ * The sub-hosts of a page of a VM that was whole: the same each time, and
+ * those of the pages beside it where these have room.
+ */
+static SmemvPair sub_hosts_of(uint64_t page)
 {
     SmemvPair pair = smemv_page_map_get(save.map, page);
     SmemvPair beside = { 0, 0 };
@@ -443,10 +489,13 @@ static SmemvPair twins_of(uint64_t page)
     if (pair.place >= SMEMV_REMOTE) {
         return pair;
     }
-    if (page % STRETCH_PAGES) {
-        beside = smemv_page_map_get(save.map, page - 1);
+    if (page / STRETCH_PAGES == save.stretch) {
+        beside = save.stretch_pair;
     }
-    pair = smemv_twins_choose(save.session, beside);
+    pair = save.map->twin ? smemv_twins_choose(save.session, beside) :
+                            choose_one(page, beside);
+    save.stretch = page / STRETCH_PAGES;
+    save.stretch_pair = pair;
     if (pair.place) {
         peers[pair.place - SMEMV_REMOTE].remote++;
         peers[pair.place - SMEMV_REMOTE].stored++;
@@ -479,27 +528,15 @@ static bool send_page(uint64_t page, const void *host, SmemvPair pair,
                              errp);
 }
 
-int smemv_save_page(RAMBlock *rb, ram_addr_t offset)
+/*
+ * A page that the main host has, of a VM that is split, or any of a whole one:
+ * as smemv_save_page().
+ */
+static int take_page(uint64_t page, const uint8_t *host)
 {
-    SmemvBlock *b = save.map ? smemv_page_map_block(save.map, rb) : NULL;
     Error *err = NULL;
     SmemvPair pair;
-    uint8_t *host;
-    uint64_t page;
 
-    if (!b) {
-        return 0;
-    }
-    page = b->first + (offset >> SMEMV_PAGE_BITS);
-    host = b->host + offset;
-
-    if (save.leaving) {
-        pair = smemv_leaving_pair(save.leaving, page);
-        if (pair.place != SMEMV_MAIN) {
-            note(page, pair);
-            return 1;
-        }
-    }
     /*
      * A page that this migration has sent to a sub-host, and that has become
      * zero, is sent as any other: it keeps its place.
@@ -512,14 +549,12 @@ int smemv_save_page(RAMBlock *rb, ram_addr_t offset)
     }
 
     pair = (SmemvPair) { SMEMV_MAIN, 0 };
-    if (!save.leaving) {
-        pair.place = smemv_placement_of(save.placement, page);
-    }
-    if (pair.place != SMEMV_MAIN && save.map->twin) {
-        pair = twins_of(page);
+    if (!save.leaving && !smemv_placement_is_main(save.placement, page)) {
+        pair = sub_hosts_of(page);
     }
     if (!pair.place) {
-        error_setg(&err, "the sub-hosts have no room for two copies");
+        error_setg(&err, "the sub-hosts have no room for a page%s",
+                   save.map->twin ? " with two copies" : "");
         migrate_set_error(migrate_get_current(), err);
         error_free(err);
         return -1;
@@ -538,6 +573,35 @@ int smemv_save_page(RAMBlock *rb, ram_addr_t offset)
     stat64_add(&mig_stats.multifd_bytes,
                pair.twin ? 2 * SMEMV_PAGE_SIZE : SMEMV_PAGE_SIZE);
     return 1;
+}
+
+int smemv_save_page(RAMBlock *rb, ram_addr_t offset)
+{
+    SmemvBlock *b = save.map ? smemv_page_map_block(save.map, rb) : NULL;
+    uint64_t page;
+
+    if (!b) {
+        return 0;
+    }
+    page = b->first + (offset >> SMEMV_PAGE_BITS);
+    save.first_pass &= page >= save.last_page;
+    save.last_page = page;
+    if (!save.first_pass) {
+        g_clear_pointer(&save.ahead, smemv_ahead_free);
+    }
+    if (save.ahead && smemv_ahead_send(save.ahead, page, take_page) < 0) {
+        return -1;
+    }
+
+    if (save.leaving) {
+        SmemvPair pair = smemv_leaving_pair(save.leaving, page);
+
+        if (pair.place != SMEMV_MAIN) {
+            note(page, pair);
+            return 1;
+        }
+    }
+    return take_page(page, b->host + offset);
 }
 
 static void put_tags(QEMUFile *f, bool last)
@@ -563,9 +627,16 @@ static void put_runs(QEMUFile *f)
     g_array_set_size(save.runs, 0);
 }
 
+/*
+ * A VM need not be paused for pages that were never sent, however fast they
+ * could be. What RAM has left was counted before.
+ */
 void smemv_save_pending(void *opaque, uint64_t *must_precopy,
                         uint64_t *can_postcopy)
 {
+    if (save.first_pass && *must_precopy) {
+        *must_precopy += TOO_MUCH;
+    }
     if (save.senders) {
         *must_precopy += smemv_senders_backlog(save.senders);
     }
@@ -636,6 +707,7 @@ int smemv_save_complete(QEMUFile *f, void *opaque)
 /* The end of a whole VM's migration. */
 static void end_whole(bool failed)
 {
+    g_clear_pointer(&save.ahead, smemv_ahead_free);
     g_clear_pointer(&save.senders, smemv_senders_stop);
     if (failed) {
         g_clear_pointer(&save.heat, smemv_heat_free);

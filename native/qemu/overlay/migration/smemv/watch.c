@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include "qemu/timer.h"
 #include "qemu/userfaultfd.h"
 #include "exec/memory.h"
@@ -27,17 +28,26 @@
 /* At most so many pages a second are moved out. */
 #define MOVES_PER_S 20000
 
+/*
+ * They are moved out between these parts of the time: not before the dirty log
+ * tells what need not be, and so that each is watched for a while.
+ */
+#define MOVES_FROM 0.4
+#define MOVES_UNTIL 0.75
+
 /* What could not be moved out in its time, in us before now, is let be. */
 #define CATCH_UP 100000
 
-/* What faults may cost the guest: this part of the time of its vCPUs. */
+/*
+ * What it may cost in all, of the time of the vCPUs, as it is reckoned here. A
+ * vCPU that has slept is slow for a while; measured, it loses half as much
+ * again by that.
+ */
 #define COST_SHARE 0.01
 
-/* Twice that and so many us, and the watch ends before its time. */
-#define COST_TOO_MUCH 50000
-
-/* What a fault costs, in us, besides this thread's wait for a processor. */
-#define FAULT_US 30
+/* Of more than that, and so many us, the watch ends before its time. */
+#define COST_MOST 0.02
+#define COST_MOST_BESIDE 50000
 
 /* A fault on memory that was never touched has so many pages' worth made. */
 #define ZERO_PAGES 512
@@ -54,6 +64,7 @@ struct SmemvWatch {
     unsigned ms;
     int64_t start;               /* us */
     unsigned vcpus;
+    double used_before;          /* of processors, by this process, us */
 
     QemuThread thread;
     int uffd;
@@ -69,8 +80,11 @@ struct SmemvWatch {
     uint64_t stride;
     uint64_t back;               /* in the end: pages below it are back */
     uint8_t end;                 /* when it ended, as in @seen */
+    uint64_t wanted;             /* pages that are to be found cold */
+    uint64_t away;               /* pages that are out */
     uint64_t moved, faults;
-    double cost;                 /* of the faults, us of a vCPU */
+    double waits;                /* of vCPUs for pages, us */
+    double moves;                /* how long moving out took, us */
     double delay;                /* of this thread, when it wakes: mean, us */
 };
 
@@ -104,6 +118,37 @@ static uint64_t run_of(const SmemvWatch *w, uint64_t page, uint64_t end,
     return n;
 }
 
+static double cpu_time(clockid_t clock)
+{
+    struct timespec t;
+
+    clock_gettime(clock, &t);
+    return t.tv_sec * 1e6 + t.tv_nsec / 1e3;
+}
+
+/*
+ * What the watch has cost until @us, in us of a vCPU. Who moves pages out
+ * interrupts each vCPU that runs, and waits until it has; these are what
+ * keeps processors busy in this process, but for this thread.
+ */
+static double cost(const SmemvWatch *w, int64_t us)
+{
+    double used = cpu_time(CLOCK_PROCESS_CPUTIME_ID) - w->used_before -
+                  cpu_time(CLOCK_THREAD_CPUTIME_ID);
+
+    return w->waits + w->moves * MIN(used / us, w->vcpus);
+}
+
+static int64_t move_pages(SmemvWatch *w, uint64_t page, uint64_t n)
+{
+    int64_t start = g_get_monotonic_time();
+    int64_t moved = smemv_move(w->uffd, mirror_of(w, page),
+                               smemv_page_map_host(w->map, page), n, true);
+
+    w->moves += g_get_monotonic_time() - start;
+    return moved;
+}
+
 /* Move out the @n pages from @page on, which nothing is known of. */
 static void move_out_run(SmemvWatch *w, uint64_t page, uint64_t n)
 {
@@ -117,10 +162,10 @@ static void move_out_run(SmemvWatch *w, uint64_t page, uint64_t n)
                 break;
             }
         }
-        moved = n ? smemv_move(w->uffd, mirror_of(w, page),
-                               smemv_page_map_host(w->map, page), n, true) : 0;
+        moved = n ? move_pages(w, page, n) : 0;
         if (moved > 0) {
             w->moved += moved;
+            w->away += moved;
         }
         for (uint64_t i = MAX(moved, 0); i < n; i++) {
             qatomic_set(&w->seen[page + i], SMEMV_SEEN_NOTHING);
@@ -200,8 +245,20 @@ static void make_zero(SmemvWatch *w, uint64_t page)
     }
 }
 
+/*
+ * A vCPU has waited for this thread to wake, since @start for the page, and to
+ * wake itself.
+ */
+static void count_fault(SmemvWatch *w, int64_t start)
+{
+    w->faults++;
+    w->away--;
+    w->waits += g_get_monotonic_time() - start + 2 * w->delay;
+}
+
 static void serve_fault(SmemvWatch *w, const void *address)
 {
+    int64_t start = g_get_monotonic_time();
     uint64_t page;
 
     if (!smemv_page_map_find(w->map, address, &page)) {
@@ -214,8 +271,7 @@ static void serve_fault(SmemvWatch *w, const void *address)
                     SMEMV_PAGE_SIZE);
     } else {
         move_back(w, page, 1);
-        w->faults++;
-        w->cost += FAULT_US + w->delay;
+        count_fault(w, start);
         qatomic_set(&w->seen[page],
                     MAX(smemv_seen_after(elapsed(w), w->ms) -
                         w->out[page / GROUP], SMEMV_SEEN_FIRST));
@@ -234,32 +290,35 @@ static void serve_faults(SmemvWatch *w)
     }
 }
 
-/* Whether pages may still be moved out: each is watched for half the time. */
+/* Whether pages are to be moved out, now or later. */
 static bool moves_out(const SmemvWatch *w)
 {
-    return !w->ends && w->next < w->n_groups &&
-           elapsed(w) < 500 * (int64_t)w->ms;
+    return !w->ends && w->away < w->wanted && w->next < w->n_groups &&
+           elapsed(w) < 1000.0 * w->ms * MOVES_UNTIL;
 }
 
 /*
- * Move out what is due by now: all groups in the first half of the time, in
- * an order that has each region of memory looked at from early on. Many at
- * once would be touched at once: what the faults cost too much for stays where
- * it is.
+ * Move out what is due by now: all groups in time, in an order that has each
+ * region of memory looked at from early on. What may be spent is spread over
+ * the time that is left, as what is out goes on to cost: what that is too
+ * little for stays where it is.
  */
 static void move_out(SmemvWatch *w)
 {
+    double all = 1000.0 * w->ms, from = all * MOVES_FROM;
     int64_t us = elapsed(w);
-    double cost = us * COST_SHARE * w->vcpus;
-    double rate = MIN(w->n_groups / (500.0 * w->ms),
-                      MOVES_PER_S / 1e6 / GROUP);
+    double most = all * w->vcpus * COST_SHARE;
+    double rate = us < from ? 0 :
+        MIN(w->n_groups / (all * (MOVES_UNTIL - MOVES_FROM)),
+            MOVES_PER_S / 1e6 / GROUP);
 
     w->due = MIN(w->due + (us - w->counted) * rate, MAX(CATCH_UP * rate, 1));
     w->counted = us;
-    if (w->cost > 2 * cost + COST_TOO_MUCH) {
+    if (cost(w, us) > (double)us * w->vcpus * COST_MOST + COST_MOST_BESIDE) {
         w->ends = true;
     }
-    for (; moves_out(w) && w->due >= 1 && w->cost <= cost; w->due--) {
+    for (; moves_out(w) && w->due >= 1 &&
+         cost(w, us) <= most * (us - from) / (all - from); w->due--) {
         move_out_group(w, w->next++ * w->stride % w->n_groups);
         serve_faults(w);
     }
@@ -325,6 +384,8 @@ static void *watch_thread(void *opaque)
         { .fd = w->stop_fd, .events = POLLIN },
     };
 
+    /* It is to sleep no longer than it asks for, so that it knows its delay. */
+    prctl(PR_SET_TIMERSLACK, 1);
     while (!w->ends && !(fds[1].revents & POLLIN)) {
         wait_for_fault(w, fds, ARRAY_SIZE(fds));
         serve_faults(w);
@@ -401,7 +462,7 @@ static bool watch_prepare(SmemvWatch *w, Error **errp)
 }
 
 SmemvWatch *smemv_watch_start(SmemvPageMap *map, uint8_t *seen, unsigned ms,
-                              Error **errp)
+                              uint64_t wanted, Error **errp)
 {
     SmemvWatch *w = g_new0(SmemvWatch, 1);
     CPUState *cpu;
@@ -409,6 +470,7 @@ SmemvWatch *smemv_watch_start(SmemvPageMap *map, uint8_t *seen, unsigned ms,
     w->map = map;
     w->seen = seen;
     w->ms = ms;
+    w->wanted = wanted;
     w->stop_fd = w->uffd = -1;
     w->n_groups = DIV_ROUND_UP(map->pages, GROUP);
     w->stride = stride_of(w->n_groups);
@@ -421,6 +483,7 @@ SmemvWatch *smemv_watch_start(SmemvPageMap *map, uint8_t *seen, unsigned ms,
         return NULL;
     }
     w->start = g_get_monotonic_time();
+    w->used_before = cpu_time(CLOCK_PROCESS_CPUTIME_ID);
     qemu_thread_create(&w->thread, "smemv-watch", watch_thread, w,
                        QEMU_THREAD_JOINABLE);
     return w;

@@ -45,10 +45,11 @@ typedef struct SmemvWatch SmemvWatch;
 
 /*
  * Watch the pages of @map for @ms from now on, beside the guest, and write
- * into @seen what comes of it. NULL on an error.
+ * into @seen what comes of it; no more of them than it takes to find @wanted
+ * that are not touched. NULL on an error.
  */
 SmemvWatch *smemv_watch_start(SmemvPageMap *map, uint8_t *seen, unsigned ms,
-                              Error **errp);
+                              uint64_t wanted, Error **errp);
 
 /* Move all pages back. Not to be called with the big lock. */
 void smemv_watch_end(SmemvWatch *w);

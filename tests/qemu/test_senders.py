@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A split migration uses the links of all its hosts side by side, each as much as it carries."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from tests.qemu import guests
+from tests.qemu.hosts import Hosts, Place
+from tests.qemu.memserver import Memserver
+from tests.qemu.split import MIB, check_sum, run_within, set_target, wait_until, where
+
+pytestmark = pytest.mark.qemu
+
+PLACE = Place(guests.linux("smemv.fill=160M smemv.rate=20000"), 256 * MIB, 96 * MIB)
+SLOWLY = 16 * MIB  # bytes a second
+# What a sub-host's sender holds, and what is on the link.
+UNDER_WAY = 8 * MIB
+
+
+def used(memserver: Memserver) -> int:
+    return memserver.stat()["used"]
+
+
+def test_sub_hosts_are_sent_to_while_the_main_hosts_pages_are(hosts: Hosts) -> None:
+    source, destination = hosts.running_vm(PLACE), hosts.vm(PLACE, incoming=True)
+    memservers = hosts.memservers(PLACE, 2)
+    # The lowest addresses stay on the main host, and precopy begins with these.
+    set_target(source, "test", PLACE.memory, PLACE.limit, memservers, policy="threshold")
+    source.qmp("migrate-set-parameters", max_bandwidth=SLOWLY)
+    source.qmp("migrate", uri=destination.listen())
+    wait_until(lambda: all(used(memserver) > MIB for memserver in memservers))
+    assert source.qmp("query-migrate")["ram"]["remaining"] > PLACE.memory - 32 * MIB
+    source.qmp("migrate-set-parameters", max_bandwidth=0)
+    assert source.wait_for_migration(timeout=120)["status"] == "completed"
+    # What is stored is divided as the shares are, however many of the pages are zero.
+    first, second = (sub_host["remote"] for sub_host in where(destination)["sub-hosts"])
+    assert abs(first - second) < 0.2 * (first + second)
+    assert run_within(destination, PLACE.limit, seconds=2)["wrong"] == 0
+    destination.qmp("stop")
+    check_sum(destination, memservers)
+
+
+def test_what_a_sub_host_does_not_take_goes_to_another(hosts: Hosts) -> None:
+    source, destination = hosts.running_vm(PLACE), hosts.vm(PLACE, incoming=True)
+    slow, fast = memservers = [hosts.start_memserver(PLACE.memory) for _ in range(2)]
+    set_target(source, "test", PLACE.memory, PLACE.limit, memservers, policy="threshold")
+    source.qmp("migrate-set-parameters", max_bandwidth=SLOWLY)
+    source.qmp("migrate", uri=destination.listen())
+    wait_until(lambda: used(slow) > 0)
+    slow.process.send_signal(signal.SIGSTOP)
+    before = used(fast)
+    source.qmp("migrate-set-parameters", max_bandwidth=0)
+    wait_until(lambda: used(fast) > before + 4 * UNDER_WAY)
+    slow.process.send_signal(signal.SIGCONT)
+    assert source.wait_for_migration(timeout=120)["status"] == "completed"
+    assert all(sub_host["remote"] <= sub_host["share"] for sub_host in where(destination)["sub-hosts"])
+    assert run_within(destination, PLACE.limit, seconds=2)["wrong"] == 0
+    destination.qmp("stop")
+    check_sum(destination, memservers)
