@@ -77,13 +77,13 @@ static int open_uffd(void)
     return fd;
 }
 
-/* Clean, so that a write changes the page table; not for long, as they are the kernel's to take. */
+/* Not accessed lately, by the page table, so that a write changes it. */
 static void fill(size_t page, size_t n)
 {
     for (size_t i = page; i < page + n; i++) {
         memset(source + i * PAGE, (int)(i % 251 + 2), PAGE);
     }
-    CHECK(!madvise(source + page * PAGE, n * PAGE, MADV_FREE));
+    CHECK(!madvise(source + page * PAGE, n * PAGE, MADV_COLD));
 }
 
 /*
