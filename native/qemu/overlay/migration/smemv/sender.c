@@ -27,6 +27,7 @@ typedef struct SmemvBatch {
 struct SmemvSender {
     SmemvConn conn;
     QemuThread thread;
+    QemuSemaphore *room;
 
     QemuMutex lock;              /* guards what follows */
     QemuCond changed;
@@ -75,21 +76,26 @@ static void *sender_thread(void *opaque)
             qemu_mutex_lock(&s->lock);
             pages[s->sent % N_UNACKNOWLEDGED] = b->n;
             b->n = 0;
+            if (s->filled - s->sent == N_BATCHES) {
+                qemu_sem_post(s->room);
+            }
             s->sent += !ret;
             qemu_cond_broadcast(&s->changed);
         }
     }
     s->err = err;
+    qemu_sem_post(s->room);
     qemu_cond_broadcast(&s->changed);
     qemu_mutex_unlock(&s->lock);
     return NULL;
 }
 
 SmemvSender *smemv_sender_start(SmemvSession *session, SmemvPeer *peer,
-                                Error **errp)
+                                QemuSemaphore *room, Error **errp)
 {
     SmemvSender *s = g_new0(SmemvSender, 1);
 
+    s->room = room;
     smemv_conn_init(&s->conn, session, peer);
     if (smemv_conn_attach(&s->conn, errp)) {
         smemv_conn_close(&s->conn);
@@ -125,6 +131,7 @@ bool smemv_sender_put(SmemvSender *s, uint64_t page, const void *data,
                       uint64_t version, Error **errp)
 {
     SmemvBatch *b;
+    SmemvPut *put;
 
     /* Only this thread fills, so the batch is its own once it is free. */
     WITH_QEMU_LOCK_GUARD(&s->lock) {
@@ -135,9 +142,13 @@ bool smemv_sender_put(SmemvSender *s, uint64_t page, const void *data,
         }
         b = &s->batches[s->filled % N_BATCHES];
     }
-    b->puts[b->n].page = page;
-    b->puts[b->n].version = version;
-    b->puts[b->n].data = memcpy(b->data[b->n], data, SMEMV_PAGE_SIZE);
+    put = &b->puts[b->n];
+    put->page = page;
+    put->version = version;
+    put->data = memcpy(b->data[b->n], data, SMEMV_PAGE_SIZE);
+    /* Now, while the processor has it at hand; a sealed page's comes later. */
+    put->crc = s->conn.session->seal ?
+               0 : smemv_wire_crc32c(put->data, SMEMV_PAGE_SIZE);
     if (++b->n == SMEMV_BATCH) {
         smemv_sender_flush(s);
     }
@@ -147,7 +158,7 @@ bool smemv_sender_put(SmemvSender *s, uint64_t page, const void *data,
 bool smemv_sender_has_room(SmemvSender *s)
 {
     QEMU_LOCK_GUARD(&s->lock);
-    return s->filled - s->sent < N_BATCHES;
+    return s->err || s->filled - s->sent < N_BATCHES;
 }
 
 void smemv_sender_flush(SmemvSender *s)

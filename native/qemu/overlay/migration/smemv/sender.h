@@ -14,9 +14,12 @@
 
 typedef struct SmemvSender SmemvSender;
 
-/* Attach to @peer and start the thread; NULL on an error. */
+/*
+ * Attach to @peer and start the thread; NULL on an error. @room is posted
+ * whenever a page would be taken again without waiting.
+ */
 SmemvSender *smemv_sender_start(SmemvSession *s, SmemvPeer *peer,
-                                Error **errp);
+                                QemuSemaphore *room, Error **errp);
 
 /*
  * Copy a page and send it, sealed with @version if that is not 0; waits while
@@ -25,7 +28,7 @@ SmemvSender *smemv_sender_start(SmemvSession *s, SmemvPeer *peer,
 bool smemv_sender_put(SmemvSender *s, uint64_t page, const void *data,
                       uint64_t version, Error **errp);
 
-/* Whether it would take a page without waiting. */
+/* Whether it would take a page, or say why not, without waiting. */
 bool smemv_sender_has_room(SmemvSender *s);
 
 /* Send what has been gathered; do not wait. */

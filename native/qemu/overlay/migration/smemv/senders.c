@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "qemu/osdep.h"
+#include "migration/migration.h"
 #include "client.h"
 #include "page-map.h"
 #include "sender.h"
@@ -11,6 +12,7 @@
 
 struct SmemvSenders {
     const SmemvSession *session;
+    QemuSemaphore room;          /* somebody has some again */
     unsigned connections;        /* to each sub-host */
     unsigned n;                  /* in all */
     SmemvSender *senders[];      /* one sub-host's, then the next one's */
@@ -24,9 +26,11 @@ SmemvSenders *smemv_senders_start(SmemvSession *s, unsigned connections,
 
     ss->session = s;
     ss->connections = connections;
+    qemu_sem_init(&ss->room, 0);
     for (; ss->n < n; ss->n++) {
         ss->senders[ss->n] =
-            smemv_sender_start(s, &s->peers[ss->n / connections], errp);
+            smemv_sender_start(s, &s->peers[ss->n / connections], &ss->room,
+                               errp);
         if (!ss->senders[ss->n]) {
             smemv_senders_stop(ss);
             return NULL;
@@ -66,6 +70,13 @@ bool smemv_senders_have_room(SmemvSenders *ss, uint64_t page)
     return false;
 }
 
+bool smemv_senders_wait(SmemvSenders *ss)
+{
+    /* A migration can be cancelled while no memserver answers. */
+    qemu_sem_timedwait(&ss->room, 100);
+    return migration_is_running();
+}
+
 unsigned smemv_senders_count(const SmemvSenders *ss)
 {
     return ss->n;
@@ -101,8 +112,12 @@ bool smemv_senders_barrier(SmemvSenders *ss, Error **errp)
 
 void smemv_senders_stop(SmemvSenders *ss)
 {
-    for (unsigned i = 0; ss && i < ss->n; i++) {
+    if (!ss) {
+        return;
+    }
+    for (unsigned i = 0; i < ss->n; i++) {
         smemv_sender_stop(ss->senders[i]);
     }
+    qemu_sem_destroy(&ss->room);
     g_free(ss);
 }

@@ -25,11 +25,20 @@ SmemvSenders *smemv_senders_start(SmemvSession *s, unsigned connections,
 bool smemv_senders_put(SmemvSenders *ss, uint8_t place, uint64_t page,
                        const void *data, uint64_t version, Error **errp);
 
-/* Whether page @page would be taken without waiting, for that place. */
+/*
+ * Whether page @page would be taken for that place, or refused, without
+ * waiting.
+ */
 bool smemv_senders_take(SmemvSenders *ss, uint8_t place, uint64_t page);
 
 /* Whether it would be for some place that has room for it. */
 bool smemv_senders_have_room(SmemvSenders *ss, uint64_t page);
+
+/*
+ * Wait, but not for long, until one that would have made wait does no more;
+ * false when the migration ends.
+ */
+bool smemv_senders_wait(SmemvSenders *ss);
 
 /* How many there are. */
 unsigned smemv_senders_count(const SmemvSenders *ss);

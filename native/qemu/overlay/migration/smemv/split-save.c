@@ -445,11 +445,11 @@ static bool forget_failed(Error **errp)
 }
 
 /*
- * The sub-host of a page that has one copy: one that takes it without waiting,
- * so that each gets as much as its link carries; of these the one at @beside,
- * or else the one that has most of its share left.
+ * The sub-host of a page that has one copy: one that takes it without waiting
+ * (@takes), so that each gets as much as its link carries; of these the one at
+ * @beside, or else the one that has most of its share left.
  */
-static SmemvPair choose_one(uint64_t page, SmemvPair beside)
+static SmemvPair best_one(uint64_t page, SmemvPair beside, bool *takes)
 {
     SmemvPair best = { 0, 0 };
     double best_left = 0;
@@ -473,6 +473,19 @@ static SmemvPair choose_one(uint64_t page, SmemvPair beside)
             best_rank = rank;
         }
     }
+    *takes = best_rank >= 2;
+    return best;
+}
+
+/* Where none takes it, the first that will: another may never do. */
+static SmemvPair choose_one(uint64_t page, SmemvPair beside)
+{
+    SmemvPair best;
+    bool takes;
+
+    do {
+        best = best_one(page, beside, &takes);
+    } while (best.place && !takes && smemv_senders_wait(save.senders));
     return best;
 }
 
