@@ -95,6 +95,7 @@ static int conn_seal(SmemvConn *c, const SmemvPut *puts, size_t n,
 
     for (size_t i = 0; i < n; i++) {
         sealed[i].page = puts[i].page;
+        sealed[i].crc = 0;
         sealed[i].data = smemv_sealer_seal(c->sealer, i, puts[i].page,
                                            puts[i].data, puts[i].version,
                                            errp);
@@ -163,7 +164,8 @@ int smemv_conn_send_puts(SmemvConn *c, const SmemvPut *puts, size_t n,
         for (size_t j = i; j < end; j++) {
             struct smemv_wire_entry e = {
                 .flags = SMEMV_WIRE_ENTRY_PRESENT,
-                .crc = smemv_wire_crc32c(puts[j].data, SMEMV_PAGE_SIZE),
+                .crc = puts[j].crc ?:
+                       smemv_wire_crc32c(puts[j].data, SMEMV_PAGE_SIZE),
             };
 
             smemv_wire_put_entry(entries + j * SMEMV_WIRE_ENTRY_SIZE, &e);

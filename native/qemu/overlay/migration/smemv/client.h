@@ -25,6 +25,8 @@ typedef struct SmemvPut {
     const void *data;            /* must not change until it is sent */
     /* To be sealed with: the same for both copies. 0: with a new one. */
     uint64_t version;
+    /* Of the data, if known and not sealed. 0: it is made when it is sent. */
+    uint32_t crc;
 } SmemvPut;
 
 /*
