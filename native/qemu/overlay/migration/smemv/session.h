@@ -18,6 +18,8 @@
 #include "seal.h"
 #include "wire/smemv-wire.h"
 
+typedef struct SmemvConn SmemvConn;
+
 /* A sub-host, as this VM knows it. */
 typedef struct SmemvPeer {
     char *name;                  /* of the host, for messages */
@@ -144,9 +146,13 @@ void smemv_holder(uint8_t *holder);
 
 /*
  * Open the session on every peer, with its share as the reservation, and
- * with this process as its holder. On a failure those opened are closed.
+ * with this process as its holder. Memservers have the memory ready before
+ * they answer, which takes a quarter of a second a GiB: what the first call
+ * asks for, over connections that it returns, the second awaits. On a failure
+ * of either (NULL, false) those opened are closed.
  */
-bool smemv_session_open(SmemvSession *s, Error **errp);
+SmemvConn *smemv_session_ask_to_open(SmemvSession *s, Error **errp);
+bool smemv_session_await_open(SmemvSession *s, SmemvConn *conns, Error **errp);
 
 /*
  * Open, close or change the reservation of the session on one peer. They

@@ -182,16 +182,6 @@ int smemv_save_prepare(void *opaque, Error **errp)
            -EINVAL : 0;
 }
 
-static bool start_senders(Error **errp)
-{
-    if (!smemv_session_open(save.session, errp)) {
-        return false;
-    }
-    save.opened = true;
-    save.senders = smemv_senders_start(save.session, save.connections, errp);
-    return save.senders;
-}
-
 /* The destination's sub-hosts, by its numbers. */
 static unsigned told_peers(void)
 {
@@ -280,7 +270,7 @@ static bool begin_whole(Error **errp)
            smemv_session_use_tls(save.session, save.tls_creds, errp);
 }
 
-/* Decide where each page goes, once those of a whole VM are known. */
+/* Decide which pages stay on the main host. */
 static void place(void)
 {
     uint64_t main_pages = smemv_pager_low(save.limit);
@@ -290,8 +280,28 @@ static void place(void)
     }
     save.placement = smemv_placement_new(save.map->pages, main_pages,
                                          save.policy, save.heat);
-    save.ahead = smemv_ahead_new(save.map, save.placement, save.senders);
     trace_smemv_save_setup(save.map->pages, main_pages);
+}
+
+/* Place the pages of a whole VM while its sub-hosts make room for them. */
+static bool place_and_open(Error **errp)
+{
+    SmemvConn *conns = smemv_session_ask_to_open(save.session, errp);
+
+    if (!conns) {
+        return false;
+    }
+    place();
+    if (!smemv_session_await_open(save.session, conns, errp)) {
+        return false;
+    }
+    save.opened = true;
+    save.senders = smemv_senders_start(save.session, save.connections, errp);
+    if (!save.senders) {
+        return false;
+    }
+    save.ahead = smemv_ahead_new(save.map, save.placement, save.senders);
+    return true;
 }
 
 /* Begin with a VM that is split: pages on sub-hosts stay where they are. */
@@ -336,10 +346,7 @@ int smemv_save_setup(QEMUFile *f, void *opaque, Error **errp)
     /* The guest runs on while the memservers are asked, and it is watched. */
     bql_unlock();
     ok = ok && (save.leaving ? smemv_leaving_begin(save.leaving, errp) :
-                               start_senders(errp));
-    if (ok && !save.leaving) {
-        place();
-    }
+                               place_and_open(errp));
     bql_lock();
     if (!ok) {
         return -EIO;
