@@ -62,6 +62,8 @@ def test_what_a_sub_host_does_not_take_goes_to_another(hosts: Hosts) -> None:
     set_target(source, "test", PLACE.memory, PLACE.limit, memservers, policy="threshold")
     source.qmp("migrate-set-parameters", max_bandwidth=SLOWLY)
     source.qmp("migrate", uri=destination.listen())
+    # It needs an answer of both before it takes anything.
+    wait_until(lambda: where(destination)["state"] == "incoming")
     wait_until(lambda: used(slow) > 0)
     before = used(fast)
     # Both are full for a while: what comes next waits for the one that goes on, not for either.
