@@ -37,6 +37,7 @@ static struct session *allocate(unsigned workers)
     pthread_rwlock_init(&session->lock, &attributes);
     pthread_rwlockattr_destroy(&attributes);
     spinning_init(&session->writer);
+    spinning_init(&session->commit);
     pthread_mutex_init(&session->resize, NULL);
     pthread_mutex_init(&session->work_lock, NULL);
     pthread_cond_init(&session->work_done, NULL);
@@ -93,6 +94,7 @@ void session_free(struct session *session)
     pthread_cond_destroy(&session->work_done);
     pthread_mutex_destroy(&session->work_lock);
     pthread_mutex_destroy(&session->resize);
+    pthread_mutex_destroy(&session->commit);
     pthread_mutex_destroy(&session->writer);
     pthread_rwlock_destroy(&session->lock);
     if (session->record) {
@@ -108,9 +110,10 @@ static void close_record(struct session *session)
     session->record_fd = -1;
 }
 
-struct verdict session_commit(struct session *session)
+struct verdict session_commit(struct session *session, bool early)
 {
-    uint32_t slots = (uint32_t)(session->record->reserve + session->spare);
+    uint32_t all = (uint32_t)(session->record->reserve + session->spare);
+    uint32_t slots = early ? (uint32_t)session->spare : all;
     const int fds[STORE_FDS] = { session->record_fd, session->pool.fd,
                                  session->index.arena.fd };
     struct verdict verdict = verdict_ok(session->record->epoch);
@@ -128,6 +131,7 @@ struct verdict session_commit(struct session *session)
         session_free_memory(session);
         return verdict;
     }
+    session->lacking = all - slots;
     session->closed = false;
     return verdict;
 }

@@ -18,10 +18,10 @@ struct session *session_new(const struct smemv_wire_open *open,
 void session_free(struct session *session);
 
 /*
- * Commits the memory that was reserved, and has the session kept beyond the
- * end of the process; takes long.
+ * Commits the memory that was reserved, if @early only what the first PUTs
+ * need, and has the session kept beyond the end of the process; takes long.
  */
-struct verdict session_commit(struct session *session);
+struct verdict session_commit(struct session *session, bool early);
 
 /*
  * The session of a process before this one, from the memfd of its record and

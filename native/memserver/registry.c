@@ -198,7 +198,7 @@ struct verdict registry_open(struct registry *registry,
     if (verdict.status != SMEMV_WIRE_OK) {
         return verdict;
     }
-    verdict = session_commit(session);
+    verdict = session_commit(session, open->flags & SMEMV_WIRE_OPEN_EARLY);
     pthread_mutex_lock(&registry->lock);
     session->changing = false;
     if (verdict.status != SMEMV_WIRE_OK) {
@@ -279,6 +279,19 @@ static struct verdict grow(struct registry *registry,
     return verdict;
 }
 
+/* What an early OPEN left to be committed. */
+static struct verdict commit_rest(struct registry *registry,
+                                  struct session *session)
+{
+    uint64_t before = session->record->reserve;
+    struct verdict verdict = session_commit_rest(session);
+
+    if (verdict.status != SMEMV_WIRE_OK) {
+        account(registry, before, session->record->reserve);
+    }
+    return verdict;
+}
+
 struct verdict registry_reserve(struct registry *registry,
                                 const struct attachment *a, uint64_t pages)
 {
@@ -287,6 +300,9 @@ struct verdict registry_reserve(struct registry *registry,
 
     pthread_mutex_lock(&session->resize);
     verdict = session_check_writer(a);
+    if (verdict.status == SMEMV_WIRE_OK) {
+        verdict = commit_rest(registry, session);
+    }
     if (verdict.status == SMEMV_WIRE_OK) {
         uint64_t before = session->record->reserve;
 

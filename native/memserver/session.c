@@ -25,6 +25,9 @@
 /* Pages copied under one hold of the lock: some microseconds. */
 #define GET_STEP 16
 
+/* Slots committed while PUTs may wait for them: a millisecond. */
+#define COMMIT_STEP 1024
+
 void session_lock(struct session *session)
 {
     pthread_mutex_lock(&session->writer);
@@ -115,6 +118,43 @@ static bool begin_work(struct session *session)
     return true;
 }
 
+static struct verdict refuse_no_memory(void)
+{
+    return verdict_refuse(SMEMV_WIRE_NO_SPACE,
+                          "the host has no memory for the reservation");
+}
+
+/* Commits some of what lacks. False: nothing does, or there is no memory. */
+static bool commit_step(struct session *session)
+{
+    uint32_t step, done;
+
+    pthread_mutex_lock(&session->commit);
+    step = session->lacking < COMMIT_STEP ? session->lacking : COMMIT_STEP;
+    done = pool_commit(&session->pool, step);
+    session->lacking -= done;
+    pthread_mutex_unlock(&session->commit);
+    return step && done == step;
+}
+
+/* Slots for a PUT, which commits them itself if it comes that early. */
+static struct verdict take_slots(struct session *session, unsigned count,
+                                 uint32_t slots[])
+{
+    bool more = true;
+
+    while (!pool_take(&session->pool, count, slots)) {
+        if (!more) {
+            return session->lacking ? refuse_no_memory()
+                                    : verdict_refuse(SMEMV_WIRE_INTERNAL,
+                                                     "no slot is free");
+        }
+        /* Where another has just committed the last, there is one more try. */
+        more = commit_step(session);
+    }
+    return verdict_ok(0);
+}
+
 /*
  * Checks a PUT's pages, and copies them into slots that nothing points at yet.
  * (To read them from the socket straight into the slots was tried: 5 % less
@@ -194,9 +234,10 @@ struct verdict session_put(const struct attachment *a, uint64_t page,
     if (!begin_work(session)) {
         return refuse_closed();
     }
-    if (!pool_take(&session->pool, count, slots)) {
+    verdict = take_slots(session, count, slots);
+    if (verdict.status != SMEMV_WIRE_OK) {
         end_work(session);
-        return verdict_refuse(SMEMV_WIRE_INTERNAL, "no slot is free");
+        return verdict;
     }
     verdict = fill_slots(session, page, count, slots, entries, data);
     if (verdict.status == SMEMV_WIRE_OK) {
@@ -295,6 +336,27 @@ struct verdict session_claim(const struct attachment *a, uint64_t expected)
     return verdict;
 }
 
+struct verdict session_commit_rest(struct session *session)
+{
+    struct record *record = session->record;
+    uint64_t there;
+    uint32_t lacking;
+
+    while (commit_step(session)) {
+        /* Step by step, as PUTs want some between. */
+    }
+    lacking = atomic_exchange(&session->lacking, 0);
+    if (!lacking) {
+        return verdict_ok(record->reserve);
+    }
+    session_lock(session);
+    there = lacking < record->reserve ? record->reserve - lacking : 0;
+    persist_u64(&record->reserve, there > session->used ? there
+                                                        : session->used);
+    session_unlock(session);
+    return refuse_no_memory();
+}
+
 struct verdict session_grow(const struct attachment *a, uint64_t reserve)
 {
     struct session *session = a->session;
@@ -304,8 +366,7 @@ struct verdict session_grow(const struct attachment *a, uint64_t reserve)
 
     if (committed < slots) {
         pool_release(&session->pool, committed);
-        return verdict_refuse(SMEMV_WIRE_NO_SPACE,
-                              "the host has no memory for the reservation");
+        return refuse_no_memory();
     }
     session_lock(session);
     verdict = check_writer(a);

@@ -34,6 +34,8 @@ struct session {
     struct radix index;
 
     struct pool pool;
+    pthread_mutex_t commit; /* one step of committing what lacks at a time */
+    atomic_uint lacking;    /* slots that an early OPEN left to be committed */
 
     pthread_mutex_t resize; /* one RESERVE or CLOSE at a time */
     atomic_uint working;    /* PUTs that have slots in hand */
@@ -90,6 +92,12 @@ struct verdict session_get(const struct attachment *a, uint64_t page,
 struct verdict session_drop(const struct attachment *a, uint64_t page,
                             unsigned count);
 struct verdict session_claim(const struct attachment *a, uint64_t expected);
+
+/*
+ * Commits what an early OPEN left; takes long. Where the host has not as much
+ * memory, the reservation becomes what there is.
+ */
+struct verdict session_commit_rest(struct session *session);
 
 /* Changes the reservation within what the registry granted; takes long. */
 struct verdict session_grow(const struct attachment *a, uint64_t reserve);

@@ -174,7 +174,7 @@ void smemv_wire_put_open(uint8_t *buf, const struct smemv_wire_open *o)
     memcpy(buf + 16, o->token, SMEMV_WIRE_TOKEN_SIZE);
     memcpy(buf + 48, o->holder, SMEMV_WIRE_HOLDER_SIZE);
     smemv_wire_put_u64(buf + 64, o->reserve);
-    smemv_wire_put_u64(buf + 72, 0);
+    smemv_wire_put_u64(buf + 72, o->flags);
     memcpy(buf + 80, o->name, SMEMV_WIRE_NAME_SIZE);
 }
 
@@ -377,9 +377,10 @@ const char *smemv_wire_get_open(const uint8_t *buf, struct smemv_wire_open *o)
     memcpy(o->token, buf + 16, SMEMV_WIRE_TOKEN_SIZE);
     memcpy(o->holder, buf + 48, SMEMV_WIRE_HOLDER_SIZE);
     o->reserve = smemv_wire_get_u64(buf + 64);
+    o->flags = smemv_wire_get_u64(buf + 72);
     memcpy(o->name, buf + 80, SMEMV_WIRE_NAME_SIZE);
 
-    if (smemv_wire_get_u64(buf + 72) != 0) {
+    if (o->flags & ~(uint64_t)SMEMV_WIRE_OPEN_EARLY) {
         return "unknown flags in OPEN";
     }
     return check_name(o->name, SMEMV_WIRE_NAME_SIZE, "._-");

@@ -96,11 +96,15 @@ struct smemv_wire_hello {
     uint32_t features;
 };
 
+/* The answer is not to wait until the memory is ready: a RESERVE does. */
+#define SMEMV_WIRE_OPEN_EARLY 1u
+
 struct smemv_wire_open {
     uint8_t id[SMEMV_WIRE_ID_SIZE];
     uint8_t token[SMEMV_WIRE_TOKEN_SIZE];
     uint8_t holder[SMEMV_WIRE_HOLDER_SIZE];
     uint64_t reserve;
+    uint64_t flags;
     char name[SMEMV_WIRE_NAME_SIZE];
 };
 

@@ -11,7 +11,7 @@ import ssl
 import subprocess
 
 from service_manager import ServiceManager
-from wire_client import Connection, Session
+from wire_client import PAGE, Connection, Session
 
 MIB = 1 << 20
 PAGES_PER_MIB = 256
@@ -97,6 +97,18 @@ class Memserver:
         assert connection.open(session, reserve).status == 0
         assert connection.attach(session).status == 0
         return connection
+
+    def committed(self) -> int:
+        """Pages of memory behind all sessions' data, as the kernel counts them."""
+        blocks = 0
+        for link in pathlib.Path(f"/proc/{self.process.pid}/fd").iterdir():
+            if "smemv-pages" in os.readlink(link):
+                blocks += os.stat(link).st_blocks
+        return blocks * 512 // PAGE
+
+    def limit_memory(self, limit: str) -> None:
+        """A limit on the size of files stands for a host that is full: fallocate() fails either way."""
+        subprocess.run(["prlimit", f"--pid={self.process.pid}", f"--fsize={limit}:unlimited"], check=True)
 
     def kill(self) -> None:
         """Ends it where it stands."""

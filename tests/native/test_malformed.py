@@ -31,7 +31,7 @@ MALFORMED = {
     "address above": request(wire.GET, 1, address=LIMIT),
     "end above": request(wire.GET, 2, address=LIMIT - 4096),
     "address at the top": request(wire.DROP, 256, address=(1 << 64) - 4096),
-    "flags of OPEN": request(wire.OPEN, payload=wire.open_payload(SOMEONE, 1, flags=1)),
+    "flags of OPEN": request(wire.OPEN, payload=wire.open_payload(SOMEONE, 1, flags=2)),
     "reserved of OPEN": request(wire.OPEN, payload=wire.open_payload(SOMEONE, 1, reserved=1)),
     "name with a slash": request(wire.OPEN, payload=wire.open_payload(Session(name=b"../x"), 1)),
     "name with a newline": request(wire.OPEN, payload=wire.open_payload(Session(name=b"x\n<0>lie"), 1)),

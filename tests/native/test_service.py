@@ -140,19 +140,10 @@ def test_sockets_handed_over_by_systemd(memserver_binary):
     assert process.returncode == 0
 
 
-def committed(memserver) -> int:
-    """Pages of memory behind all sessions' data, as the kernel counts them."""
-    blocks = 0
-    for link in pathlib.Path(f"/proc/{memserver.process.pid}/fd").iterdir():
-        if "smemv-pages" in os.readlink(link):
-            blocks += os.stat(link).st_blocks
-    return blocks * 512 // wire.PAGE
-
-
 def assert_committed(memserver, pages: int) -> None:
     """To the page, but for checksums and the bits of what there is, which are a few pages here and stay."""
     slots = pages + SPARE
-    assert slots <= committed(memserver) <= slots + 16
+    assert slots <= memserver.committed() <= slots + 16
 
 
 def test_memory_is_there_when_it_is_promised_and_given_back(memserver, session):
@@ -176,7 +167,7 @@ def test_memory_is_there_when_it_is_promised_and_given_back(memserver, session):
         c.reserve(600)
         assert_committed(memserver, 600)
         c.close(session)
-        assert committed(memserver) == 0
+        assert memserver.committed() == 0
 
 
 def test_close_gives_memory_back_while_a_put_is_half_sent(memserver, session):
@@ -185,7 +176,7 @@ def test_close_gives_memory_back_while_a_put_is_half_sent(memserver, session):
         slow.attach(session)
         slow.send(put[:400000])
         assert c.close(session).status == wire.OK
-        assert committed(memserver) == 0
+        assert memserver.committed() == 0
         assert c.open(session, 10).status == wire.OK
         slow.send(put[400000:])
         assert slow.receive().status == wire.NO_SESSION
@@ -193,23 +184,18 @@ def test_close_gives_memory_back_while_a_put_is_half_sent(memserver, session):
         assert slow.pages(0) == [None]
 
 
-def limit_memory(memserver, limit: str) -> None:
-    """A limit on the size of files stands for a host that is full: fallocate() fails either way."""
-    subprocess.run(["prlimit", f"--pid={memserver.process.pid}", f"--fsize={limit}:unlimited"], check=True)
-
-
 def test_memory_that_the_host_does_not_have_is_refused(memserver, session):
     with memserver.connect() as c:
-        limit_memory(memserver, str(20 << 20))
+        memserver.limit_memory(str(20 << 20))
         response = c.open(session, 40 * PAGES_IN_MIB)
         assert response.status == wire.NO_SPACE
         assert "no memory" in response.text
         assert c.stat()["reserved"] == 0
-        assert committed(memserver) == 0
-        limit_memory(memserver, "unlimited")
+        assert memserver.committed() == 0
+        memserver.limit_memory("unlimited")
         assert c.open(session, PAGES_IN_MIB).status == wire.OK
         c.attach(session)
-        limit_memory(memserver, str(20 << 20))
+        memserver.limit_memory(str(20 << 20))
         assert c.reserve(40 * PAGES_IN_MIB).status == wire.NO_SPACE
         assert c.stat()["reserved"] == PAGES_IN_MIB
         assert_committed(memserver, PAGES_IN_MIB)

@@ -29,6 +29,7 @@ REQUEST = struct.Struct("<BBHIQ")
 RESPONSE = struct.Struct("<BBHIII")
 ENTRY = struct.Struct("<II")
 PRESENT = 1
+EARLY = 1
 
 REPLY_SIZES = {HELLO: 16, OPEN: 8, ATTACH: 8, PUT: 0, DROP: 8, SYNC: 0, CLOSE: 0, CLAIM: 8, RESERVE: 8, COPY: 8}
 
@@ -192,8 +193,8 @@ class Connection:
     def hello(self, lowest: int = 1, highest: int = 1) -> Response:
         return self.call(HELLO, payload=hello_payload(lowest, highest))
 
-    def open(self, session: Session, reserve: int) -> Response:
-        return self.call(OPEN, payload=open_payload(session, reserve))
+    def open(self, session: Session, reserve: int, flags: int = 0) -> Response:
+        return self.call(OPEN, payload=open_payload(session, reserve, flags))
 
     def attach(self, session: Session, epoch: int = 1) -> Response:
         return self.call(ATTACH, payload=attach_payload(session, epoch))

@@ -245,7 +245,7 @@ int main(int argc, char **argv)
     CHECK(done != MAP_FAILED);
     set_holder(open.holder, 1);
     session = session_new(&open, PAGES, 1, 0);
-    CHECK(session && session_commit(session).status == SMEMV_WIRE_OK);
+    CHECK(session && session_commit(session, false).status == SMEMV_WIRE_OK);
     attachment.session = session;
     set_holder(attachment.holder, 1);
     child = fork();

@@ -247,6 +247,7 @@ static void check_open(void)
                                   .token = { 3, [31] = 4 },
                                   .holder = { 5, [15] = 6 },
                                   .reserve = UINT64_MAX,
+                                  .flags = SMEMV_WIRE_OPEN_EARLY,
                                   .name = "a.B_9-z" };
     struct smemv_wire_open out;
     uint8_t buf[SMEMV_WIRE_OPEN_SIZE];
@@ -255,9 +256,9 @@ static void check_open(void)
     CHECK(!smemv_wire_get_open(buf, &out));
     CHECK(memcmp(&in, &out, sizeof(in)) == 0);
     for (size_t i = 72; i < 80; i++) {
-        buf[i] = 1;
+        buf[i] ^= 2;
         CHECK(smemv_wire_get_open(buf, &out));
-        buf[i] = 0;
+        buf[i] ^= 2;
     }
     for (unsigned c = 1; c < 256; c++) {
         bool allowed = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
