@@ -12,10 +12,11 @@
 #include "page-map.h"
 #include "trace.h"
 
-int smemv_conn_send_open(SmemvConn *c, uint64_t pages, Error **errp)
+int smemv_conn_send_open(SmemvConn *c, uint64_t pages, uint64_t flags,
+                         Error **errp)
 {
     struct smemv_wire_request q = { .opcode = SMEMV_WIRE_OPEN };
-    struct smemv_wire_open o = { .reserve = pages };
+    struct smemv_wire_open o = { .reserve = pages, .flags = flags };
     uint8_t body[SMEMV_WIRE_OPEN_SIZE];
     int ret = smemv_conn_connect(c, errp);
 
@@ -414,15 +415,29 @@ int smemv_conn_copy(SmemvConn *c, uint64_t page, unsigned n,
     return ret;
 }
 
-int smemv_conn_reserve(SmemvConn *c, uint64_t pages, Error **errp)
+int smemv_conn_send_reserve(SmemvConn *c, uint64_t pages, Error **errp)
 {
     struct smemv_wire_request q = {
         .opcode = SMEMV_WIRE_RESERVE,
         .address = pages,
     };
+
+    return smemv_conn_send_request(c, q, NULL, 0, errp);
+}
+
+int smemv_conn_await_reserve(SmemvConn *c, Error **errp)
+{
     const uint8_t *payload;
 
-    return smemv_conn_call(c, q, NULL, 0, &payload, sizeof(uint64_t), errp);
+    return smemv_conn_receive_response(c, SMEMV_WIRE_RESERVE, &payload,
+                                       sizeof(uint64_t), errp);
+}
+
+int smemv_conn_reserve(SmemvConn *c, uint64_t pages, Error **errp)
+{
+    int ret = smemv_conn_send_reserve(c, pages, errp);
+
+    return ret ? ret : smemv_conn_await_reserve(c, errp);
 }
 
 /* Claim, as a new holder with @renew; or make a claim of unknown end again. */

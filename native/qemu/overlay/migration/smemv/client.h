@@ -30,11 +30,12 @@ typedef struct SmemvPut {
 } SmemvPut;
 
 /*
- * Open the session on the peer: reserve @pages. The second call awaits
- * what the first has sent, so that many peers can do it side by side: to
- * have the memory ready takes a memserver a while.
+ * Open the session on the peer: reserve @pages. @flags: of the protocol. The
+ * second call awaits what the first has sent, so that many peers can do it
+ * side by side.
  */
-int smemv_conn_send_open(SmemvConn *c, uint64_t pages, Error **errp);
+int smemv_conn_send_open(SmemvConn *c, uint64_t pages, uint64_t flags,
+                         Error **errp);
 int smemv_conn_await_open(SmemvConn *c, Error **errp);
 
 /*
@@ -97,8 +98,10 @@ int smemv_conn_get_run(SmemvConn *c, uint64_t page, unsigned n, uint8_t *data,
 int smemv_conn_copy(SmemvConn *c, uint64_t page, unsigned n,
                     SmemvPeer *target, uint64_t *copied, Error **errp);
 
-/* Change the reservation to @pages. */
+/* Change the reservation to @pages; also in two steps. */
 int smemv_conn_reserve(SmemvConn *c, uint64_t pages, Error **errp);
+int smemv_conn_send_reserve(SmemvConn *c, uint64_t pages, Error **errp);
+int smemv_conn_await_reserve(SmemvConn *c, Error **errp);
 
 /*
  * Claim the session, so that no other process may write.

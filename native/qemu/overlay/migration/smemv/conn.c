@@ -172,6 +172,13 @@ int smemv_conn_send(SmemvConn *c, const struct iovec *iov, size_t niov,
     return conn_write(c, iov, niov, errp) ? 0 : smemv_conn_failed(c, errp);
 }
 
+bool smemv_conn_answers(const SmemvConn *c, int ms)
+{
+    GPollFD fd = { .fd = c->fd, .events = G_IO_IN };
+
+    return !c->ioc || c->end > c->start || g_poll(&fd, 1, ms);
+}
+
 int smemv_conn_fill(SmemvConn *c, size_t need, Error **errp)
 {
     ERRP_GUARD();

@@ -67,6 +67,9 @@ int smemv_conn_send(SmemvConn *c, const struct iovec *iov, size_t niov,
 int smemv_conn_send_request(SmemvConn *c, struct smemv_wire_request q,
                             const void *body, size_t body_size, Error **errp);
 
+/* Whether an answer comes, or cannot come any more, within @ms. */
+bool smemv_conn_answers(const SmemvConn *c, int ms);
+
 /* Have at least @need bytes, at most 64 KiB, in @c->buf. */
 int smemv_conn_fill(SmemvConn *c, size_t need, Error **errp);
 

@@ -225,56 +225,6 @@ char *smemv_session_id(const SmemvSession *s)
     return g_string_free(hex, false);
 }
 
-/*
- * Await those that were asked: all, or, after an error, those before it. Frees
- * the connections.
- */
-static bool await_open(SmemvSession *s, SmemvConn *conns, unsigned asked,
-                       int ret, Error **errp)
-{
-    for (unsigned i = 0; i < s->n_peers; i++) {
-        /* Each that was asked, or it could open after it was closed. */
-        if (i < asked) {
-            int one = smemv_conn_await_open(&conns[i], ret ? NULL : errp);
-
-            ret = ret ? ret : one;
-        }
-        smemv_conn_close(&conns[i]);
-        trace_smemv_session_open(s->peers[i].name, s->peers[i].share, ret);
-    }
-    if (ret) {
-        /* All of them: also one that was not answered may be open. */
-        smemv_session_close(s);
-    }
-    g_free(conns);
-    return !ret;
-}
-
-SmemvConn *smemv_session_ask_to_open(SmemvSession *s, Error **errp)
-{
-    SmemvConn *conns = g_new(SmemvConn, s->n_peers);
-    unsigned asked = 0;
-    int ret = 0;
-
-    for (unsigned i = 0; i < s->n_peers; i++) {
-        smemv_conn_init(&conns[i], s, &s->peers[i]);
-        if (!ret) {
-            ret = smemv_conn_send_open(&conns[i], s->peers[i].share, errp);
-            asked += !ret;
-        }
-    }
-    if (ret) {
-        await_open(s, conns, asked, ret, NULL);
-        return NULL;
-    }
-    return conns;
-}
-
-bool smemv_session_await_open(SmemvSession *s, SmemvConn *conns, Error **errp)
-{
-    return await_open(s, conns, s->n_peers, 0, errp);
-}
-
 int smemv_peer_open(SmemvSession *s, SmemvPeer *peer, uint64_t pages,
                     Error **errp)
 {
@@ -282,7 +232,7 @@ int smemv_peer_open(SmemvSession *s, SmemvPeer *peer, uint64_t pages,
     int ret;
 
     smemv_conn_init(&c, s, peer);
-    ret = smemv_conn_send_open(&c, pages, errp);
+    ret = smemv_conn_send_open(&c, pages, 0, errp);
     if (!ret) {
         ret = smemv_conn_await_open(&c, errp);
     }

@@ -18,8 +18,6 @@
 #include "seal.h"
 #include "wire/smemv-wire.h"
 
-typedef struct SmemvConn SmemvConn;
-
 /* A sub-host, as this VM knows it. */
 typedef struct SmemvPeer {
     char *name;                  /* of the host, for messages */
@@ -143,16 +141,6 @@ char *smemv_session_id(const SmemvSession *s);
 
 /* This process as a holder: random, and chosen once. */
 void smemv_holder(uint8_t *holder);
-
-/*
- * Open the session on every peer, with its share as the reservation, and
- * with this process as its holder. Memservers have the memory ready before
- * they answer, which takes a quarter of a second a GiB: what the first call
- * asks for, over connections that it returns, the second awaits. On a failure
- * of either (NULL, false) those opened are closed.
- */
-SmemvConn *smemv_session_ask_to_open(SmemvSession *s, Error **errp);
-bool smemv_session_await_open(SmemvSession *s, SmemvConn *conns, Error **errp);
 
 /*
  * Open, close or change the reservation of the session on one peer. They

@@ -23,6 +23,7 @@
 #include "ahead.h"
 #include "leaving.h"
 #include "loss.h"
+#include "opening.h"
 #include "placement.h"
 #include "senders.h"
 #include "smemv.h"
@@ -60,6 +61,7 @@ static struct {
     SmemvSession *session;
     SmemvHeat *heat;             /* of a whole VM, with the policy hot */
     SmemvPlacement *placement;   /* of a whole VM */
+    SmemvOpening *opening;       /* of a whole VM: its session */
     SmemvSenders *senders;       /* of a whole VM, to its sub-hosts */
     SmemvAhead *ahead;           /* of a whole VM, in the first pass, or NULL */
     uint64_t stretch;            /* the last that was given to sub-hosts */
@@ -71,8 +73,6 @@ static struct {
 
     bool first_pass;             /* pages are looked at for the first time */
     uint64_t last_page;          /* that was looked at */
-
-    bool opened;                 /* the session is open on its sub-hosts */
 } save;
 
 void smemv_set_target(const char *name, uint64_t limit,
@@ -283,19 +283,14 @@ static void place(void)
     trace_smemv_save_setup(save.map->pages, main_pages);
 }
 
-/* Place the pages of a whole VM while its sub-hosts make room for them. */
-static bool place_and_open(Error **errp)
+/* Its memory is ready on all sub-hosts a while after this. */
+static bool open_and_place(Error **errp)
 {
-    SmemvConn *conns = smemv_session_ask_to_open(save.session, errp);
-
-    if (!conns) {
+    save.opening = smemv_opening_begin(save.session, errp);
+    if (!save.opening) {
         return false;
     }
     place();
-    if (!smemv_session_await_open(save.session, conns, errp)) {
-        return false;
-    }
-    save.opened = true;
     save.senders = smemv_senders_start(save.session, save.connections, errp);
     if (!save.senders) {
         return false;
@@ -324,7 +319,6 @@ int smemv_save_setup(QEMUFile *f, void *opaque, Error **errp)
                       errp)) {
         return -EINVAL;
     }
-    save.opened = false;
     save.first_pass = true;
     save.last_page = 0;
     save.stretch = UINT64_MAX;
@@ -346,7 +340,7 @@ int smemv_save_setup(QEMUFile *f, void *opaque, Error **errp)
     /* The guest runs on while the memservers are asked, and it is watched. */
     bql_unlock();
     ok = ok && (save.leaving ? smemv_leaving_begin(save.leaving, errp) :
-                               place_and_open(errp));
+                               open_and_place(errp));
     bql_lock();
     if (!ok) {
         return -EIO;
@@ -548,6 +542,14 @@ static bool send_page(uint64_t page, const void *host, SmemvPair pair,
                              errp);
 }
 
+/* The migration fails, as @err says. */
+static int fail(Error *err)
+{
+    migrate_set_error(migrate_get_current(), err);
+    error_free(err);
+    return -EIO;
+}
+
 /*
  * A page that the main host has, of a VM that is split, or any of a whole one:
  * as smemv_save_page().
@@ -575,18 +577,14 @@ static int take_page(uint64_t page, const uint8_t *host)
     if (!pair.place) {
         error_setg(&err, "the sub-hosts have no room for a page%s",
                    save.map->twin ? " with two copies" : "");
-        migrate_set_error(migrate_get_current(), err);
-        error_free(err);
-        return -1;
+        return fail(err);
     }
     note(page, pair);
     if (pair.place == SMEMV_MAIN) {
         return 0;
     }
     if (!send_page(page, host, pair, &err)) {
-        migrate_set_error(migrate_get_current(), err);
-        error_free(err);
-        return -1;
+        return fail(err);
     }
     stat64_add(&mig_stats.normal_pages, 1);
     /* The counter for what goes beside the stream: rate and downtime see it. */
@@ -667,10 +665,16 @@ void smemv_save_pending(void *opaque, uint64_t *must_precopy,
 
 int smemv_save_iterate(QEMUFile *f, void *opaque)
 {
+    Error *err = NULL;
+
     if (save.leaving) {
         smemv_leaving_changes(save.leaving, note_change);
     } else {
         smemv_senders_flush(save.senders);
+        /* Now, and not while the VM is paused. */
+        if (!smemv_opening_await(save.opening, &err)) {
+            return fail(err);
+        }
     }
     put_runs(f);
     put_tags(f, false);
@@ -704,6 +708,7 @@ int smemv_save_complete(QEMUFile *f, void *opaque)
     int64_t start = qemu_clock_get_us(QEMU_CLOCK_REALTIME);
     Error *err = NULL;
     bool ok = save.leaving ? smemv_pager_pause(smemv_pager(), &err) :
+                             smemv_opening_await(save.opening, &err) &&
                              smemv_senders_barrier(save.senders, &err);
 
     if (ok && save.leaving) {
@@ -711,9 +716,7 @@ int smemv_save_complete(QEMUFile *f, void *opaque)
         ok = forget_failed(&err);
     }
     if (!ok) {
-        migrate_set_error(migrate_get_current(), err);
-        error_free(err);
-        return -EIO;
+        return fail(err);
     }
     trace_smemv_save_complete(qemu_clock_get_us(QEMU_CLOCK_REALTIME) - start);
 
@@ -727,6 +730,9 @@ int smemv_save_complete(QEMUFile *f, void *opaque)
 /* The end of a whole VM's migration. */
 static void end_whole(bool failed)
 {
+    bool opened = save.opening;
+
+    g_clear_pointer(&save.opening, smemv_opening_free);
     g_clear_pointer(&save.ahead, smemv_ahead_free);
     g_clear_pointer(&save.senders, smemv_senders_stop);
     if (failed) {
@@ -734,7 +740,7 @@ static void end_whole(bool failed)
     }
     g_clear_pointer(&save.placement, smemv_placement_free);
 
-    if (failed && save.opened && !smemv_is_fenced()) {
+    if (failed && opened && !smemv_is_fenced()) {
         smemv_session_release(save.session);
     } else {
         smemv_session_free(save.session);
