@@ -291,6 +291,31 @@ void smemv_pages_forget(SmemvPager *p, uint64_t page)
     note_change(p, page);
 }
 
+/* Copy @n pages of one block to where none of them is. */
+static void copy_in(SmemvPager *p, uint64_t page, unsigned n, const void *data)
+{
+    uintptr_t to = (uintptr_t)smemv_page_map_host(p->map, page);
+    size_t size = (size_t)n << SMEMV_PAGE_BITS, done = 0;
+
+    while (done < size) {
+        struct uffdio_copy c = {
+            .dst = to + done,
+            .src = (uintptr_t)data + done,
+            .len = size - done,
+        };
+
+        if (!ioctl(p->uffd, UFFDIO_COPY, &c)) {
+            break;
+        }
+        /* EAGAIN: the memory map is just being changed by another thread. */
+        if (errno != EAGAIN) {
+            smemv_fatal("smemv: cannot place page 0x%" PRIx64 ": %s",
+                        page << SMEMV_PAGE_BITS, strerror(errno));
+        }
+        done += MAX(c.copy, 0);
+    }
+}
+
 /*
  * A zero page is copied too, not mapped: the kernel's own zero page would
  * become memory at the first write, without a fault that could be counted.
@@ -298,19 +323,21 @@ void smemv_pages_forget(SmemvPager *p, uint64_t page)
 void smemv_pages_copy_in(SmemvPager *p, uint64_t page, const void *data)
 {
     static const uint8_t zeros[SMEMV_PAGE_SIZE];
-    struct uffdio_copy c = {
-        .dst = (uintptr_t)smemv_page_map_host(p->map, page),
-        .src = (uintptr_t)(data ? data : zeros),
-        .len = SMEMV_PAGE_SIZE,
-    };
 
-    while (ioctl(p->uffd, UFFDIO_COPY, &c)) {
-        /* EAGAIN: the memory map is just being changed by another thread. */
-        if (errno != EAGAIN) {
-            smemv_fatal("smemv: cannot place page 0x%" PRIx64 ": %s",
-                        page << SMEMV_PAGE_BITS, strerror(errno));
-        }
-        c.copy = 0;
+    copy_in(p, page, 1, data ? data : zeros);
+}
+
+void smemv_pages_copy_run_in(SmemvPager *p, uint64_t page, unsigned n,
+                             const uint8_t *data)
+{
+    while (n) {
+        SmemvBlock *b = smemv_page_map_block_of(p->map, page);
+        unsigned here = MIN(n, b->first + b->pages - page);
+
+        copy_in(p, page, here, data);
+        data += (size_t)here << SMEMV_PAGE_BITS;
+        page += here;
+        n -= here;
     }
 }
 

@@ -60,13 +60,9 @@ void smemv_pull_run(SmemvPager *p, SmemvConn *conns, uint64_t page, unsigned n,
     }
     qemu_mutex_unlock(&p->lock);
     if (fetch_run(p, conns, pair, page, n, data)) {
-        for (unsigned i = 0; i < n; i++) {
-            const uint8_t *at = data + (size_t)i * SMEMV_PAGE_SIZE;
-
-            smemv_pages_copy_in(p, page + i, at);
-            if (keep) {
-                digests[i] = smemv_digest(at);
-            }
+        smemv_pages_copy_run_in(p, page, n, data);
+        for (unsigned i = 0; keep && i < n; i++) {
+            digests[i] = smemv_digest(data + (size_t)i * SMEMV_PAGE_SIZE);
         }
     }
     qemu_mutex_lock(&p->lock);
