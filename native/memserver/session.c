@@ -345,7 +345,10 @@ struct verdict session_commit_rest(struct session *session)
     while (commit_step(session)) {
         /* Step by step, as PUTs want some between. */
     }
+    /* Not under the hands of a PUT that commits a step. */
+    pthread_mutex_lock(&session->commit);
     lacking = atomic_exchange(&session->lacking, 0);
+    pthread_mutex_unlock(&session->commit);
     if (!lacking) {
         return verdict_ok(record->reserve);
     }
