@@ -70,7 +70,7 @@ bool smemv_pages_may_keep(const SmemvPager *p, SmemvPair pair);
  */
 void smemv_pages_copy_in(SmemvPager *p, uint64_t page, const void *data);
 
-/* The same for a run of @n pages: those who wait are woken when all are here. */
+/* The same for a run of @n pages: who waits is woken when all are here. */
 void smemv_pages_copy_run_in(SmemvPager *p, uint64_t page, unsigned n,
                              const uint8_t *data);
 
