@@ -119,8 +119,7 @@ struct verdict session_commit(struct session *session, bool early)
     struct verdict verdict = verdict_ok(session->record->epoch);
 
     if (pool_commit(&session->pool, slots) < slots) {
-        verdict = verdict_refuse(SMEMV_WIRE_NO_SPACE, "the host has no memory "
-                                 "for the reservation");
+        verdict = verdict_no_memory();
     } else if (!store_add(session->record->id, fds)) {
         verdict = verdict_refuse(SMEMV_WIRE_INTERNAL, "the service manager "
                                  "does not answer, which is to keep the "

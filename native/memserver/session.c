@@ -118,12 +118,6 @@ static bool begin_work(struct session *session)
     return true;
 }
 
-static struct verdict refuse_no_memory(void)
-{
-    return verdict_refuse(SMEMV_WIRE_NO_SPACE,
-                          "the host has no memory for the reservation");
-}
-
 /* Commits some of what lacks. False: nothing does, or there is no memory. */
 static bool commit_step(struct session *session)
 {
@@ -145,7 +139,7 @@ static struct verdict take_slots(struct session *session, unsigned count,
 
     while (!pool_take(&session->pool, count, slots)) {
         if (!more) {
-            return session->lacking ? refuse_no_memory()
+            return session->lacking ? verdict_no_memory()
                                     : verdict_refuse(SMEMV_WIRE_INTERNAL,
                                                      "no slot is free");
         }
@@ -357,7 +351,7 @@ struct verdict session_commit_rest(struct session *session)
     persist_u64(&record->reserve, there > session->used ? there
                                                         : session->used);
     session_unlock(session);
-    return refuse_no_memory();
+    return verdict_no_memory();
 }
 
 struct verdict session_grow(const struct attachment *a, uint64_t reserve)
@@ -369,7 +363,7 @@ struct verdict session_grow(const struct attachment *a, uint64_t reserve)
 
     if (committed < slots) {
         pool_release(&session->pool, committed);
-        return refuse_no_memory();
+        return verdict_no_memory();
     }
     session_lock(session);
     verdict = check_writer(a);

@@ -31,3 +31,9 @@ struct verdict verdict_refuse(enum smemv_wire_status status,
     va_end(arguments);
     return verdict;
 }
+
+struct verdict verdict_no_memory(void)
+{
+    return verdict_refuse(SMEMV_WIRE_NO_SPACE,
+                          "the host has no memory for the reservation");
+}

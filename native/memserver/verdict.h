@@ -16,6 +16,9 @@ struct verdict {
 
 struct verdict verdict_ok(uint64_t value);
 
+/* NO_SPACE: the host does not have what is reserved. */
+struct verdict verdict_no_memory(void);
+
 __attribute__((format(printf, 2, 3)))
 struct verdict verdict_refuse(enum smemv_wire_status status,
                               const char *format, ...);
