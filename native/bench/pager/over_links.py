@@ -18,7 +18,7 @@ from tests.qemu.split import MIB, PAGE
 RATES = (1000, 10000)  # Mbit/s
 MEMORY = 1 * GIB
 LIMIT = 64 * MIB
-PAGES = 50000
+PAGES = 120000
 SEQUENTIAL_GOAL = 0.7
 
 
