@@ -106,10 +106,6 @@ class Memserver:
                 blocks += os.stat(link).st_blocks
         return blocks * 512 // PAGE
 
-    def limit_memory(self, limit: str) -> None:
-        """A limit on the size of files stands for a host that is full: fallocate() fails either way."""
-        subprocess.run(["prlimit", f"--pid={self.process.pid}", f"--fsize={limit}:unlimited"], check=True)
-
     def kill(self) -> None:
         """Ends it where it stands."""
         self.process.kill()

@@ -7,11 +7,12 @@ import threading
 
 import pytest
 import wire_client as wire
+from full_host import limit_memory
 from wire_client import Session, page_of
 
 PAGES = 12000
 BATCH = 250
-FULL = str(20 << 20)  # bytes that a file may have: not as many as a chunk, so that no slot gets memory any more
+FULL = 20 << 20  # bytes that a file may have: not as many as a chunk, so that no slot gets memory any more
 
 
 def put_all(memserver, session: Session, first: int, failures: list[BaseException]) -> None:
@@ -87,7 +88,7 @@ def test_a_host_that_has_less_than_it_grants(start, manager, session):
         assert c.attach(session).status == wire.OK
         for page in range(0, 2000, BATCH):
             assert c.put(page, [page_of(n % 300) for n in range(page, page + BATCH)]).status == wire.OK
-        memserver.limit_memory(FULL)
+        limit_memory(memserver.process.pid, FULL)
         response = c.reserve(PAGES)
         assert response.status == wire.NO_SPACE
         assert "no memory" in response.text
@@ -112,14 +113,14 @@ def test_pages_for_which_the_host_has_no_memory(memserver, session):
     with memserver.connect() as c:
         assert c.open(session, PAGES, wire.EARLY).status == wire.OK
         assert c.attach(session).status == wire.OK
-        memserver.limit_memory(FULL)
+        limit_memory(memserver.process.pid, FULL)
         page = 0
         while (response := c.put(page, [page_of(1)] * BATCH)).status == wire.OK:
             page += BATCH
         assert page > BATCH
         assert response.status == wire.NO_SPACE
         assert "no memory" in response.text
-        memserver.limit_memory("unlimited")
+        limit_memory(memserver.process.pid, None)
         assert c.put(page, [page_of(2)] * BATCH).status == wire.OK
         assert c.reserve(PAGES).value == PAGES
 

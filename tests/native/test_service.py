@@ -11,6 +11,7 @@ import subprocess
 
 import pytest
 import wire_client as wire
+from full_host import limit_memory
 from wire_client import Session, page_of
 
 PAGES_IN_MIB = 256
@@ -185,16 +186,16 @@ def test_close_gives_memory_back_while_a_put_is_half_sent(memserver, session):
 
 def test_memory_that_the_host_does_not_have_is_refused(memserver, session):
     with memserver.connect() as c:
-        memserver.limit_memory(str(20 << 20))
+        limit_memory(memserver.process.pid, 20 << 20)
         response = c.open(session, 40 * PAGES_IN_MIB)
         assert response.status == wire.NO_SPACE
         assert "no memory" in response.text
         assert c.stat()["reserved"] == 0
         assert memserver.committed() == 0
-        memserver.limit_memory("unlimited")
+        limit_memory(memserver.process.pid, None)
         assert c.open(session, PAGES_IN_MIB).status == wire.OK
         c.attach(session)
-        memserver.limit_memory(str(20 << 20))
+        limit_memory(memserver.process.pid, 20 << 20)
         assert c.reserve(40 * PAGES_IN_MIB).status == wire.NO_SPACE
         assert c.stat()["reserved"] == PAGES_IN_MIB
         assert_committed(memserver, PAGES_IN_MIB)

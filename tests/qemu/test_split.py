@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from ansible_collections.smemv.kvm.plugins.module_utils.errors import QmpError
 
+from tests.native.full_host import limit_memory
 from tests.qemu import guests
 from tests.qemu.hosts import Hosts, Place, bare, linux
-from tests.qemu.memserver import Memserver
 from tests.qemu.split import MIB, PAGE, check_sum, run_within, set_target, shares, wait_until, where
 from tests.qemu.vm import Vm
 
@@ -139,17 +139,12 @@ def test_memserver_without_room_is_refused_first(hosts: Hosts, full: int) -> Non
     assert memservers[1 - full].stat()["sessions"] == []
 
 
-def limit_memory(memserver: Memserver, limit: str) -> None:
-    """A limit on the size of files stands for a host that has no more memory: fallocate() fails either way."""
-    subprocess.run(["prlimit", f"--pid={memserver.process.pid}", f"--fsize={limit}:unlimited"], check=True)
-
-
 def test_host_that_has_less_memory_than_its_memserver_grants(hosts: Hosts) -> None:
     # A memserver gets its memory in pieces of a GiB; of the second one there is nothing.
     place = Place(guests.linux("smemv.fill=384M smemv.rate=20000"), 1536 * MIB, 192 * MIB)
     source, destination = hosts.running_vm(place), hosts.vm(place, incoming=True)
     memserver = hosts.start_memserver(place.memory)
-    limit_memory(memserver, str(1028 * MIB))
+    limit_memory(memserver.process.pid, 1028 * MIB)
     set_target(source, "test", place.memory, place.limit, [memserver], policy="threshold")
     source.qmp("migrate", uri=destination.listen())
     state = source.wait_for_migration(timeout=60)
@@ -158,7 +153,7 @@ def test_host_that_has_less_memory_than_its_memserver_grants(hosts: Hosts) -> No
     assert "no memory for the reservation" in state["error-desc"]
     assert source.run_guest(2)["wrong"] == 0
     wait_until(lambda: memserver.stat()["reserved"] == 0)
-    limit_memory(memserver, "unlimited")
+    limit_memory(memserver.process.pid, None)
     destination = hosts.vm(place, incoming=True)
     set_target(source, "test", place.memory, place.limit, [memserver], policy="threshold")
     source.migrate_to(destination)

@@ -22,9 +22,6 @@
  */
 #define BUFFER_SIZE (64 * KiB)
 
-/* How often a wait looks up, where pages have two copies. */
-#define LOOK_MS 100
-
 void smemv_conn_init(SmemvConn *c, SmemvSession *s, SmemvPeer *peer)
 {
     *c = (SmemvConn) { .session = s, .peer = peer };
@@ -323,7 +320,7 @@ int smemv_conn_call(SmemvConn *c, struct smemv_wire_request q,
  */
 static void set_look_up(SmemvConn *c, int fd, int option)
 {
-    unsigned ms = c->session->replicas > 1 ? LOOK_MS :
+    unsigned ms = c->session->replicas > 1 ? SMEMV_LOOK_MS :
                   c->impatient && option == SO_RCVTIMEO ? SMEMV_LOST_MS : 0;
     struct timeval look = { ms / 1000, ms % 1000 * 1000 };
 
@@ -347,7 +344,7 @@ static int connect_socket(SmemvConn *c, int fd, const struct addrinfo *ai)
     if (errno != EINPROGRESS) {
         return -errno;
     }
-    while (!poll(&connected, 1, LOOK_MS)) {
+    while (!poll(&connected, 1, SMEMV_LOOK_MS)) {
         if (!conn_waits(c, since, NULL)) {
             return -ETIMEDOUT;
         }

@@ -21,6 +21,12 @@
 /* After how long a silence a host counts as lost. */
 #define SMEMV_LOST_MS 10000
 
+/*
+ * How often a wait for a memserver looks up, in ms: a migration can have been
+ * cancelled meanwhile, and a sub-host have failed.
+ */
+#define SMEMV_LOOK_MS 100
+
 /* Pages that are sealed at once. */
 #define SMEMV_BATCH 64
 

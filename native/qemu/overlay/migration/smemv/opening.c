@@ -9,9 +9,6 @@
 #include "opening.h"
 #include "trace.h"
 
-/* Between two looks whether the migration was cancelled. */
-#define LOOK_MS 100
-
 struct SmemvOpening {
     unsigned n;
     unsigned awaited;            /* of these, how many have the memory ready */
@@ -78,7 +75,7 @@ bool smemv_opening_await(SmemvOpening *o, Error **errp)
     for (; o->awaited < o->n; o->awaited++) {
         SmemvConn *c = &o->conns[o->awaited];
 
-        while (!smemv_conn_answers(c, LOOK_MS)) {
+        while (!smemv_conn_answers(c, SMEMV_LOOK_MS)) {
             if (!migration_is_running()) {
                 error_setg(errp, "the migration was cancelled");
                 return false;

@@ -123,7 +123,7 @@ static bool sender_wait(SmemvSender *s, Error **errp)
         error_propagate(errp, error_copy(s->err));
         return false;
     }
-    qemu_cond_timedwait(&s->changed, &s->lock, 100);
+    qemu_cond_timedwait(&s->changed, &s->lock, SMEMV_LOOK_MS);
     return true;
 }
 

@@ -73,7 +73,7 @@ bool smemv_senders_have_room(SmemvSenders *ss, uint64_t page)
 bool smemv_senders_wait(SmemvSenders *ss)
 {
     /* A migration can be cancelled while no memserver answers. */
-    qemu_sem_timedwait(&ss->room, 100);
+    qemu_sem_timedwait(&ss->room, SMEMV_LOOK_MS);
     return migration_is_running();
 }
 
