@@ -61,6 +61,17 @@ def test_each_page_is_sent_before_the_vm_is_stopped(hosts: Hosts) -> None:
     assert state["downtime"] < 1000
 
 
+def test_vm_is_stopped_for_what_it_dirties_in_a_short_pass(hosts: Hosts) -> None:
+    """Though all that it dirties in the first, long one could be sent in the time for which it may be stopped."""
+    place = Place(guests.linux("smemv.fill=256M smemv.writes=100 smemv.rate=5000"), 384 * MIB, 128 * MIB)
+    source = hosts.running_vm(place)
+    destination = hosts.vm(place, incoming=True)
+    set_target(source, "test", place.memory, place.limit, hosts.memservers(place, 2), policy="threshold")
+    state = source.migrate_to(destination, downtime_limit=5000, max_bandwidth=64 * MIB)
+    assert state["ram"]["downtime-bytes"] < 6 * MIB
+    assert run_within(destination, place.limit, seconds=2)["wrong"] == 0
+
+
 def test_limit_can_be_lowered_and_raised(hosts: Hosts) -> None:
     place = linux()
     source = hosts.running_vm(place)

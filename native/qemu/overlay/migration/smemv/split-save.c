@@ -12,6 +12,7 @@
 #include "qemu/cutils.h"
 #include "qemu/main-loop.h"
 #include "qemu/timer.h"
+#include "qemu/units.h"
 #include "io/channel-tls.h"
 #include "qapi/clone-visitor.h"
 #include "qapi/qapi-visit-smemv.h"
@@ -35,6 +36,9 @@
 
 /* More than is sent in any time that a VM may be paused for. */
 #define TOO_MUCH (INT64_MAX / 2)
+
+/* Bytes that are sent in less time than the rest of a switch-over takes. */
+#define FEW (1 * MiB)
 
 /* Pages that were placed the same, one behind the other. */
 typedef struct SmemvRun {
@@ -73,6 +77,8 @@ static struct {
 
     bool first_pass;             /* pages are looked at for the first time */
     uint64_t last_page;          /* that was looked at */
+    uint64_t passes;             /* by how often the dirty log was read */
+    uint64_t dirty, dirty_before; /* bytes: after the last reading, the other */
 } save;
 
 void smemv_set_target(const char *name, uint64_t limit,
@@ -321,6 +327,8 @@ int smemv_save_setup(QEMUFile *f, void *opaque, Error **errp)
     }
     save.first_pass = true;
     save.last_page = 0;
+    save.passes = 0;
+    save.dirty = save.dirty_before = UINT64_MAX;
     save.stretch = UINT64_MAX;
     smemv_switch_over_begin();
     save.runs = g_array_new(false, false, sizeof(SmemvRun));
@@ -646,13 +654,32 @@ static void put_runs(QEMUFile *f)
 }
 
 /*
+ * Whether the @left bytes should be sent while the VM still runs: each pass
+ * over dirty pages is shorter than the one before, and leaves fewer, down to
+ * what the guest dirties however short it is. Only then is the VM paused.
+ */
+static bool shortens_downtime(uint64_t left)
+{
+    uint64_t passes = stat64_get(&mig_stats.dirty_sync_count);
+
+    if (save.passes != passes) {
+        save.passes = passes;
+        save.dirty_before = save.dirty;
+        save.dirty = left;
+    }
+    return left > FEW && save.dirty < save.dirty_before / 2;
+}
+
+/*
  * A VM need not be paused for pages that were never sent, however fast they
  * could be. What RAM has left was counted before.
  */
 void smemv_save_pending(void *opaque, uint64_t *must_precopy,
                         uint64_t *can_postcopy)
 {
-    if (save.first_pass && *must_precopy) {
+    bool sooner = shortens_downtime(*must_precopy);
+
+    if (*must_precopy && (save.first_pass || sooner)) {
         *must_precopy += TOO_MUCH;
     }
     if (save.senders) {
