@@ -23,6 +23,7 @@
 /* A thread and its connections. */
 typedef struct SmemvFaultThread {
     SmemvPager *p;
+    unsigned *serving;           /* (atomic) threads that serve faults now */
     QemuThread thread;
     int epoll_fd;
     SmemvConn *conns;            /* to each peer, SMEMV_MAX_PEERS of them */
@@ -30,6 +31,7 @@ typedef struct SmemvFaultThread {
 
 struct SmemvFaults {
     SmemvFaultThread threads[THREADS];
+    unsigned serving;
 };
 
 static bool has_room(const SmemvPager *p)
@@ -174,6 +176,11 @@ static void fetch_all(SmemvFaultThread *t, SmemvFetch *fetches, size_t n)
             smemv_fetch_place(t->p, &fetches[j], NULL);
         }
     }
+    if (n == 1 && fetches->asked != SMEMV_NO_PEER &&
+        qatomic_read(t->serving) == 1) {
+        /* The processor of who waits for the page has nothing else to do. */
+        smemv_conn_spin(&t->conns[fetches->asked]);
+    }
     while ((answering = smemv_conns_answering(t->conns, n_peers)) >= 0) {
         take_answer(t, answering, fetches);
     }
@@ -212,7 +219,9 @@ static void *fault_thread(void *opaque)
         ssize_t n = read(p->uffd, msgs, sizeof(msgs));
 
         if (n > 0) {
+            qatomic_inc(t->serving);
             serve_faults(t, msgs, n / sizeof(msgs[0]));
+            qatomic_dec(t->serving);
         } else if (n < 0 && errno == EAGAIN) {
             if (epoll_wait(t->epoll_fd, &event, 1, -1) < 0 && errno != EINTR) {
                 smemv_fatal("smemv: cannot wait for page faults: %s",
@@ -257,6 +266,7 @@ SmemvFaults *smemv_faults_new(SmemvPager *p, Error **errp)
     SmemvFaults *f = g_new0(SmemvFaults, 1);
 
     for (unsigned i = 0; i < THREADS; i++) {
+        f->threads[i].serving = &f->serving;
         if (!prepare(&f->threads[i], p, errp)) {
             return NULL;
         }
