@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from lab.links import Hosts
+from native.bench.touched import touched
 from tests.qemu import binaries
 from tests.qemu.guests import Guest
 from tests.qemu.memserver import Memserver
@@ -132,8 +133,12 @@ class Stage:
         for vm in (source, destination):
             vm.set_capabilities("return-path")
         resident = where(source)["resident"] if self.memservers else 0
-        began = time.monotonic()
-        state = source.migrate_to(destination, timeout=TIMEOUT, address=self.hosts.hosts[host].address)
+        with touched(source.resident()):
+            began = time.monotonic()
+            source.begin_migration(destination, self.hosts.hosts[host].address)
+            while not source.migration_is_set_up():
+                time.sleep(POLL)
+        state = source.complete_migration(destination, TIMEOUT)
         migrated = time.monotonic()
         while self.memservers and where(destination)["rebalancing"]:
             time.sleep(POLL)

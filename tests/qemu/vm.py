@@ -205,8 +205,18 @@ class Vm:
 
         address is where the destination listens.
         """
+        self.begin_migration(destination, address, **parameters)
+        return self.complete_migration(destination, timeout)
+
+    def begin_migration(self, destination: Vm, address: str = "127.0.0.1", **parameters: Any) -> None:
         self.qmp("migrate-set-parameters", **{"max_bandwidth": 0, **parameters})
         self.qmp("migrate", uri=destination.listen(address))
+
+    def migration_is_set_up(self) -> bool:
+        """Whether the first page has been sent, or will be now."""
+        return self.qmp("query-migrate")["status"] not in ("none", "setup")
+
+    def complete_migration(self, destination: Vm, timeout: float) -> dict[str, Any]:
         state = self.wait_for_migration(timeout)
         if state["status"] != "completed":
             raise VmError(f"migration: {state}; source: {self.log()}; destination: {destination.log()}")
