@@ -209,6 +209,7 @@ class Vm:
         return self.complete_migration(destination, timeout)
 
     def begin_migration(self, destination: Vm, address: str = "127.0.0.1", **parameters: Any) -> None:
+        """Begin to migrate, as migrate_to()."""
         self.qmp("migrate-set-parameters", **{"max_bandwidth": 0, **parameters})
         self.qmp("migrate", uri=destination.listen(address))
 
@@ -217,6 +218,7 @@ class Vm:
         return self.qmp("query-migrate")["status"] not in ("none", "setup")
 
     def complete_migration(self, destination: Vm, timeout: float) -> dict[str, Any]:
+        """Wait for a migration that was begun, as migrate_to()."""
         state = self.wait_for_migration(timeout)
         if state["status"] != "completed":
             raise VmError(f"migration: {state}; source: {self.log()}; destination: {destination.log()}")
