@@ -135,10 +135,7 @@ class Stage:
         resident = where(source)["resident"] if self.memservers else 0
         with touched(source.resident()):
             began = time.monotonic()
-            source.begin_migration(destination, self.hosts.hosts[host].address)
-            while not source.migration_is_set_up():
-                time.sleep(POLL)
-        state = source.complete_migration(destination, TIMEOUT)
+            state = source.migrate_to(destination, TIMEOUT, self.hosts.hosts[host].address)
         migrated = time.monotonic()
         while self.memservers and where(destination)["rebalancing"]:
             time.sleep(POLL)

@@ -213,10 +213,6 @@ class Vm:
         self.qmp("migrate-set-parameters", **{"max_bandwidth": 0, **parameters})
         self.qmp("migrate", uri=destination.listen(address))
 
-    def migration_is_set_up(self) -> bool:
-        """Whether the first page has been sent, or will be now."""
-        return self.qmp("query-migrate")["status"] not in ("none", "setup")
-
     def complete_migration(self, destination: Vm, timeout: float) -> dict[str, Any]:
         """Wait for a migration that was begun, as migrate_to()."""
         state = self.wait_for_migration(timeout)
