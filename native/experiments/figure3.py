@@ -3,7 +3,8 @@
 
 A split migration places pages by an address, as the paper's did, or samples first which are hot. Beside it the ideal:
 one-to-one to a destination with enough memory. Idle, with a guest that rewrites random pages, and with memcached in the
-guest under load from outside.
+guest under load from outside. Loads are of a steady rate, of which the machine could do several times as much: hosts of
+their own would not take processors from each other.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ SWAP = 4 * GIB
 OVERHEAD = 32 * MIB
 # What an ordinary hard disk moves at best, in bytes a second.
 ORDINARY_DISK = 100 * MIB
+REQUESTS = 1000  # a second, of memcached
 BEFORE = 5  # seconds
 AFTER = 8
 
@@ -70,7 +72,7 @@ def run(hosts: Hosts, number: int, quick: bool) -> list[dict]:
                 rows.append({"load": load, **move(stage, way, stage.accesses)})
     if not quick:
         for way in WAYS:
-            with Memcached(hosts, MEMORY) as memcached, memcached.stage as stage:
+            with Memcached(hosts, MEMORY, rate=REQUESTS) as memcached, memcached.stage as stage:
                 rows.append({"load": "memcached", **move(stage, way, memcached.served, memcached.begin)})
     return rows
 
@@ -116,5 +118,5 @@ def destination(way: Way) -> Iterator[tuple[str, ...]]:
     if not way.limited:
         yield ()
         return
-    with swap(SWAP), Limited(FREE + OVERHEAD, way.disk_rate) as limited:
+    with swap(SWAP, throttled=way.disk_rate > 0), Limited(FREE + OVERHEAD, way.disk_rate) as limited:
         yield limited.prefix

@@ -22,7 +22,7 @@ ZRAM = Path("/sys/class/zram-control")
 class Limited:
     """A cgroup with so many bytes of memory, in small pages, and disk traffic of so many bytes a second (0: any).
 
-    Swap does not count.
+    Swap does not count as memory. What is swapped out is held to the rate only with swap() that is throttled.
 
     A context manager; the programs in it are to have ended when it does.
     """
@@ -42,12 +42,14 @@ class Limited:
             group.mkdir()
         cgroup.write(paths["memory"] / "memory.limit_in_bytes", self._memory)
         if self._disk_rate:
-            for way in ("read", "write"):
-                limit = f"{_device()} {self._disk_rate}"
-                cgroup.write(paths["blkio"] / f"blkio.throttle.{way}_bps_device", limit)
+            cgroup.write(paths["blkio"] / "blkio.throttle.read_bps_device", f"{_device()} {self._disk_rate}")
+            # Control groups of version 1 count what is swapped out as nobody's, which is the root's.
+            self._throttle_machine(self._disk_rate)
         return self
 
     def __exit__(self, *exception: object) -> None:
+        if self._groups and self._disk_rate:
+            self._throttle_machine(0)
         # Where something failed, programs may be there still; what they have in swap would not come back for the limit.
         self._end_programs()
         for group in self._groups:
@@ -57,6 +59,10 @@ class Limited:
                 with contextlib.suppress(OSError):
                     group.rmdir()
                 time.sleep(0.05)
+
+    def _throttle_machine(self, disk_rate: int) -> None:
+        root = self._groups[1].parent
+        cgroup.write(root / "blkio.throttle.write_bps_device", f"{_device()} {disk_rate}")
 
     def _end_programs(self) -> None:
         if not self._groups:
@@ -82,9 +88,15 @@ class Limited:
 
 
 @contextlib.contextmanager
-def swap(size: int, compressed: bool = False) -> Iterator[None]:
-    """Swap of so many bytes for this machine: a file on its disk, or compressed memory (zram)."""
-    with _zram(size) if compressed else _file(size) as device:
+def swap(size: int, compressed: bool = False, throttled: bool = False) -> Iterator[None]:
+    """Swap of so many bytes for this machine: a file on its disk, or compressed memory (zram).
+
+    throttled is whether the file takes part in what Limited makes of the disk's rate.
+    """
+    with contextlib.ExitStack() as stack:
+        device = stack.enter_context(_zram(size) if compressed else _file(size))
+        if throttled:
+            device = stack.enter_context(_loop(device))
         subprocess.run(["mkswap", device], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         subprocess.run(["swapon", device], check=True)
         try:
@@ -100,6 +112,18 @@ def _file(size: int) -> Iterator[Path]:
         subprocess.run(["fallocate", "--length", str(size), path], check=True)
         path.chmod(0o600)
         yield path
+
+
+@contextlib.contextmanager
+def _loop(path: Path) -> Iterator[Path]:
+    """The file as a device of its own. The kernel holds no bio to a rate that is marked as swap, lest whoever waits for
+    memory waits for a rate; what a loop device makes of one has no such mark."""
+    command = ["losetup", "--find", "--show", "--direct-io=on", path]
+    device = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    try:
+        yield Path(device)
+    finally:
+        subprocess.run(["losetup", "--detach", device], check=True)
 
 
 @contextlib.contextmanager

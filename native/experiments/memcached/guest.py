@@ -50,10 +50,10 @@ class Memcached:
     """A Stage whose VM is a memcached that stores so many bytes, and the clients that load it; a context manager.
 
     hot is how many of their requests are for the first tenth of the items, which lie strewn over its memory; by default
-    all items are wanted alike.
+    all items are wanted alike. rate is how many requests a second they make at most; 0 is as many as are answered.
     """
 
-    def __init__(self, hosts: Hosts, memory: int, stored: int = STORED, hot: float = 0.1) -> None:
+    def __init__(self, hosts: Hosts, memory: int, stored: int = STORED, hot: float = 0.1, rate: float = 0) -> None:
         self._network = _Network(hosts)
         number = labs.Lab.load(hosts.lab).number
         self._address = f"198.18.{number}.200"
@@ -65,6 +65,7 @@ class Memcached:
         self.stage = Stage(hosts, guest, memory, devices=self._network.card)
         self._items = stored // ITEM // CLIENTS // TENTH * CLIENTS * TENTH
         self._hot = hot
+        self._pause = CLIENTS / rate if rate else 0.0
         self._answers: list[list[tuple[float, float]]] = [[] for _client in range(CLIENTS)]
         self._wrong = 0
         self._end = threading.Event()
@@ -131,9 +132,11 @@ class Memcached:
         chance = random.Random(number)
         with self._network.entered():
             client = self._client()
-        while not self._end.is_set():
+        due = time.monotonic()
+        while not self._end.wait(max(due - time.monotonic(), 0)):
             item = self._choose(chance) * CLIENTS + number
             began = time.monotonic()
+            due = max(due, began) + self._pause
             try:
                 if chance.random() < GETS:
                     found = client.get(_key(item))
