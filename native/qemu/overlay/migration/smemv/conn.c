@@ -22,9 +22,6 @@
  */
 #define BUFFER_SIZE (64 * KiB)
 
-/* As long as KVM waits for a processor that is halted (halt_poll_ns). */
-#define SPIN_NS 200000
-
 void smemv_conn_init(SmemvConn *c, SmemvSession *s, SmemvPeer *peer)
 {
     *c = (SmemvConn) { .session = s, .peer = peer };
@@ -170,18 +167,6 @@ int smemv_conn_send(SmemvConn *c, const struct iovec *iov, size_t niov,
         niov = 1;
     }
     return conn_write(c, iov, niov, errp) ? 0 : smemv_conn_failed(c, errp);
-}
-
-void smemv_conn_spin(const SmemvConn *c)
-{
-    int64_t end = get_clock() + SPIN_NS;
-    uint8_t byte;
-
-    while (c->ioc && c->end == c->start &&
-           recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
-           errno == EAGAIN && get_clock() < end) {
-        sched_yield();
-    }
 }
 
 bool smemv_conn_answers(const SmemvConn *c, int ms)

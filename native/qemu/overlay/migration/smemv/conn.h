@@ -73,12 +73,6 @@ int smemv_conn_send(SmemvConn *c, const struct iovec *iov, size_t niov,
 int smemv_conn_send_request(SmemvConn *c, struct smemv_wire_request q,
                             const void *body, size_t body_size, Error **errp);
 
-/*
- * Wait a moment for an answer without sleeping, unless somebody else has use
- * for the processor: to wake up takes longer than the answer does.
- */
-void smemv_conn_spin(const SmemvConn *c);
-
 /* Whether an answer comes, or cannot come any more, within @ms. */
 bool smemv_conn_answers(const SmemvConn *c, int ms);
 

@@ -20,10 +20,21 @@
 /* Faults that can wait for the network at once. */
 #define THREADS 4
 
+/* As long as KVM waits for a processor that is halted (halt_poll_ns). */
+#define SPIN_NS (200 * SCALE_US)
+
+/*
+ * Who serves faults, or goes on after one, wants a processor for less than
+ * this at a time. Where giving way takes longer, others want it: for a while a
+ * thread sleeps then rather than giving way, as who wakes up has precedence.
+ */
+#define CROWDED_NS (1 * SCALE_MS)
+#define CROWDED_LASTS_NS (100 * SCALE_MS)
+
 /* A thread and its connections. */
 typedef struct SmemvFaultThread {
     SmemvPager *p;
-    unsigned *serving;           /* (atomic) threads that serve faults now */
+    SmemvFaults *all;
     QemuThread thread;
     int epoll_fd;
     SmemvConn *conns;            /* to each peer, SMEMV_MAX_PEERS of them */
@@ -31,8 +42,25 @@ typedef struct SmemvFaultThread {
 
 struct SmemvFaults {
     SmemvFaultThread threads[THREADS];
-    unsigned serving;
+    unsigned serving;            /* (atomic) threads that serve faults now */
+    int64_t crowded_until;       /* (atomic) by get_clock() */
 };
+
+/* Let others have the processor, unless too many want it; false if so. */
+static bool give_way(SmemvFaults *f)
+{
+    int64_t began = get_clock(), ended;
+
+    if (began < qatomic_read_i64(&f->crowded_until)) {
+        return false;
+    }
+    sched_yield();
+    ended = get_clock();
+    if (ended - began > CROWDED_NS) {
+        qatomic_set_i64(&f->crowded_until, ended + CROWDED_LASTS_NS);
+    }
+    return true;
+}
 
 static bool has_room(const SmemvPager *p)
 {
@@ -147,6 +175,16 @@ static void ask(SmemvFaultThread *t, unsigned i, SmemvFetch *fetches, size_t n)
     }
 }
 
+/* Wait a moment without sleeping: to wake up takes longer than an answer. */
+static void spin(SmemvFaults *f, const SmemvConn *c)
+{
+    int64_t end = get_clock() + SPIN_NS;
+
+    while (!smemv_conn_answers(c, 0) && get_clock() < end && give_way(f)) {
+        continue;
+    }
+}
+
 /* Take the next answer of peer @i, to the first of @fetches that awaits one. */
 static void take_answer(SmemvFaultThread *t, int i, SmemvFetch *fetches)
 {
@@ -177,9 +215,9 @@ static void fetch_all(SmemvFaultThread *t, SmemvFetch *fetches, size_t n)
         }
     }
     if (n == 1 && fetches->asked != SMEMV_NO_PEER &&
-        qatomic_read(t->serving) == 1) {
+        qatomic_read(&t->all->serving) == 1) {
         /* The processor of who waits for the page has nothing else to do. */
-        smemv_conn_spin(&t->conns[fetches->asked]);
+        spin(t->all, &t->conns[fetches->asked]);
     }
     while ((answering = smemv_conns_answering(t->conns, n_peers)) >= 0) {
         take_answer(t, answering, fetches);
@@ -216,12 +254,17 @@ static void *fault_thread(void *opaque)
     struct epoll_event event;
 
     while (!qatomic_read(&p->stop)) {
-        ssize_t n = read(p->uffd, msgs, sizeof(msgs));
+        ssize_t n;
 
+        if (qatomic_read(&t->all->serving)) {
+            /* Who gets a page of them goes on; its next fault comes as well. */
+            give_way(t->all);
+        }
+        n = read(p->uffd, msgs, sizeof(msgs));
         if (n > 0) {
-            qatomic_inc(t->serving);
+            qatomic_inc(&t->all->serving);
             serve_faults(t, msgs, n / sizeof(msgs[0]));
-            qatomic_dec(t->serving);
+            qatomic_dec(&t->all->serving);
         } else if (n < 0 && errno == EAGAIN) {
             if (epoll_wait(t->epoll_fd, &event, 1, -1) < 0 && errno != EINTR) {
                 smemv_fatal("smemv: cannot wait for page faults: %s",
@@ -266,7 +309,7 @@ SmemvFaults *smemv_faults_new(SmemvPager *p, Error **errp)
     SmemvFaults *f = g_new0(SmemvFaults, 1);
 
     for (unsigned i = 0; i < THREADS; i++) {
-        f->threads[i].serving = &f->serving;
+        f->threads[i].all = f;
         if (!prepare(&f->threads[i], p, errp)) {
             return NULL;
         }
