@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from lab.links import Hosts
+from native.bench.rate import rate
 from native.bench.touched import touched
 from tests.qemu import binaries
 from tests.qemu.guests import Guest
@@ -153,8 +154,7 @@ class Stage:
 
     def check(self, vm: Vm) -> None:
         """Fail if the guest has ever seen a wrong page."""
-        if vm.run_guest(2)["wrong"]:
-            raise RuntimeError(f"the guest found wrong pages: {vm.wrong_lines()[:3]}")
+        rate(vm, 2)
 
     def _links(self) -> list[int]:
         return [_bytes_of_link(host.namespace) for host in self.hosts.hosts]

@@ -3,9 +3,9 @@
 """Memory that a migration can have at once.
 
 A machine that is virtual itself gives free memory back to its host, and to get it again takes some 10 us a page, where
-one that was in use just before takes 2. Which of two migrations waits for that is luck, unless neither does: a process of
-its own holds memory that it has touched, and frees as much of it as others take, as they take it: in small pages, and all of
-the small blocks of memory are its own, so that the kernel finds no others before.
+one that was in use just before takes 2. Which of two migrations waits for that is luck, unless neither does: a process
+of its own holds memory that it has touched, and frees as much of it as others take, as they take it: in small pages,
+and all of the small blocks of memory are its own, so that the kernel finds no others before.
 """
 
 from __future__ import annotations

@@ -116,8 +116,11 @@ def _file(size: int) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _loop(path: Path) -> Iterator[Path]:
-    """The file as a device of its own. The kernel holds no bio to a rate that is marked as swap, lest whoever waits for
-    memory waits for a rate; what a loop device makes of one has no such mark."""
+    """The file as a device of its own.
+
+    The kernel holds no bio to a rate that is marked as swap, lest whoever waits for memory waits for a rate; what a
+    loop device makes of one has no such mark.
+    """
     command = ["losetup", "--find", "--show", "--direct-io=on", path]
     device = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
     try:

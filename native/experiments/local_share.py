@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable
 
 from lab.links import Hosts
+from native.bench.rate import rate
 from native.bench.stage import GIB, Stage
 from native.experiments.figure3 import OVERHEAD
 from native.experiments.limited import Limited, swap
@@ -39,24 +40,21 @@ def run(hosts: Hosts, number: int, quick: bool) -> list[dict]:
             for name, begin in SYSTEMS.items():
                 with Stage(hosts, guest, MEMORY) as stage:
                     try:
-                        vm = begin(stage, int(MEMORY * share) // PAGE * PAGE)
-                        rate = speed(vm)
-                        stage.check(vm)
+                        found = speed(begin(stage, int(MEMORY * share) // PAGE * PAGE))
                     except VmError:
                         # Where all that a guest has is in use the kernel may find nothing to swap out, and kill it.
                         if begin is split or stage.vms[-1].process.poll() != -signal.SIGKILL:
                             raise
-                        rate = 0.0
-                print(f"  {pattern}, {share:.0%} local, {name}: {rate:.0f}/s, {rate / whole:.2f} of whole")
-                rows.append({"pattern": pattern, "local": share, "system": name, "rate": rate, "whole": whole})
+                        found = 0.0
+                print(f"  {pattern}, {share:.0%} local, {name}: {found:.0f}/s, {found / whole:.2f} of whole")
+                rows.append({"pattern": pattern, "local": share, "system": name, "rate": found, "whole": whole})
     return rows
 
 
 def speed(vm: Vm, warm_up: float = WARM_UP, run_for: float = RUN) -> float:
-    """The guest's accesses a second, once it has got used to where it is."""
-    first = vm.run_guest(warm_up)
-    last = vm.run_guest(run_for)
-    return (last["accesses"] - first["accesses"]) / (last["t"] - first["t"])
+    """The guest's accesses a second, once it has got used to where it is; fails if it has ever seen a wrong page."""
+    vm.run_guest(warm_up)
+    return rate(vm, run_for)
 
 
 def split(stage: Stage, limit: int) -> Vm:

@@ -26,9 +26,7 @@ def measure(report: Report, rounds: int) -> None:
         for number in range(rounds):
             for name, begin in SYSTEMS.items():
                 with Stage(lab, guest, MEMORY) as stage:
-                    vm = begin(stage, MEMORY // 2)
-                    rates[name].append(speed(vm, WARM_UP, RUN))
-                    stage.check(vm)
+                    rates[name].append(speed(begin(stage, MEMORY // 2), WARM_UP, RUN))
             print(f"beside swap, round {number}: {rates}", file=sys.stderr)
     ours = statistics.median(rates.pop("S-memV"))
     for name, found in rates.items():
