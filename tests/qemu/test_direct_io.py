@@ -17,14 +17,16 @@ from tests.qemu.touch import missing
 pytestmark = pytest.mark.qemu
 
 
-def test_direct_io_into_memory_that_is_evicted(hosts: Hosts, tmp_path: Path) -> None:
+@pytest.mark.parametrize("vcpus", [1, 8])
+def test_direct_io_into_memory_that_is_evicted(hosts: Hosts, tmp_path: Path, vcpus: int) -> None:
+    """The disk has a thread of its own, so that it faults beside each of the processors."""
     disk = tmp_path / "disk"
     disk.touch()
     os.truncate(disk, 64 * MIB)
     drive = f"file={disk},if=none,id=d0,format=raw,cache=none,aio=threads"
-    devices = ["-drive", drive, "-device", "virtio-blk-pci,drive=d0"]
+    devices = ["-object", "iothread,id=t0", "-drive", drive, "-device", "virtio-blk-pci,drive=d0,iothread=t0"]
     guest = guests.linux("smemv.fill=128M smemv.rate=20000 smemv.disk=48M")
-    place = Place(guest, 256 * MIB, 96 * MIB, vcpus=2)
+    place = Place(guest, 256 * MIB, 96 * MIB, vcpus=vcpus)
     source = hosts.running_vm(place, devices)
     vm = hosts.vm(place, incoming=True, devices=devices)
     set_target(source, "test", place.memory, place.limit, hosts.memservers(place, 2))
