@@ -34,7 +34,7 @@ OVERHEAD = 32 * MIB
 ORDINARY_DISK = 100 * MIB
 REQUESTS = 1000  # a second, of memcached
 BEFORE = 5  # seconds
-AFTER = 8
+AFTER = 6
 
 
 @dataclass(frozen=True)

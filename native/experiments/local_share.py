@@ -24,8 +24,8 @@ PATTERNS = {
     "zipf: 0.99, the pages strewn": "smemv.pattern=zipf:strewn",
     "hot set: 95 % of accesses to 10 %": "smemv.pattern=hot:10:95",
 }
-WARM_UP = 4  # seconds
-RUN = 5
+WARM_UP = 3  # seconds
+RUN = 3
 
 
 def run(hosts: Hosts, number: int, quick: bool) -> list[dict]:
