@@ -36,6 +36,7 @@ CONFIGURE_OPTIONS = [
     "--enable-vhost-kernel",
     "--enable-vhost-net",
     "--enable-vhost-user",
+    "--enable-avx2",  # zero pages are found by it
     "--disable-install-blobs",
     "--disable-docs",
     "--disable-werror",
