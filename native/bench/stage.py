@@ -63,6 +63,7 @@ class Stage:
     options: Sequence[str] = ("--plain",)
     devices: Callable[[], tuple[Sequence[str], Sequence[int]]] = lambda: ((), ())
     _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    _takes: int = 0  # bytes of memory on all hosts that the next migration may take, of a split VM
 
     def __enter__(self) -> Stage:
         self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="smemv-")))
@@ -121,8 +122,10 @@ class Stage:
         Without another policy pages are placed by the threshold, which samples nothing.
         """
         servers = [self.serve(host) for host in sub_hosts]
-        each = shares(self.memory, limit, len(servers) or 1)
-        aims = [server.sub_host(share * options.get("replicas", 1)) for server, share in zip(servers, each)]
+        copies = options.get("replicas", 1)
+        each = [share * copies for share in shares(self.memory, limit, len(servers))] if servers else []
+        aims = [server.sub_host(share) for server, share in zip(servers, each)]
+        self._takes = limit + sum(each)
         vm.qmp("smemv-set-target", name="experiment", main_limit=limit, sub_hosts=aims,
                **{"policy": "threshold", **options})  # fmt: skip
 
@@ -134,7 +137,7 @@ class Stage:
         for vm in (source, destination):
             vm.set_capabilities("return-path")
         resident = where(source)["resident"] if self.memservers else 0
-        with touched(source.resident()):
+        with touched(max(source.resident(), self._takes)):
             began = time.monotonic()
             state = source.migrate_to(destination, TIMEOUT, self.hosts.hosts[host].address)
         migrated = time.monotonic()
