@@ -27,6 +27,4 @@ def run(hosts: Hosts, number: int, quick: bool) -> list[dict]:
                 "mib_of_links": links,
             }
         )
-    for host in range(len(hosts.hosts)):
-        hosts.set_rate(host, 0)
     return rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jinja2
@@ -42,39 +42,11 @@ def median(rows: list[dict], key: str, **where: object) -> float | None:
 def goals(found: dict) -> Iterator[Goal]:
     """Those that the parts that were run can tell of."""
 
-    def ratio(what: str, value: float | None, against: float | None, most: float | None, least: float = 0):
-        if value and against:
-            goal = f"<= {most}" if most else f">= {least}"
-            yield Goal(what, value / against, goal, value / against <= most if most else value / against >= least)
-
     if "figure3" in found:
-        rows = found["figure3"]["rows"]
-        loads = dict.fromkeys(row["load"] for row in rows)
-        took = {
-            (load, way.name): median(rows, "total_time_ms", load=load, way=way.name)
-            for load in loads
-            for way in figure3.WAYS
-        }
-        for load in loads:
-            down = {way.name: median(rows, "downtime_ms", load=load, way=way.name) for way in figure3.WAYS}
-            after = {way.name: median(rows, "rate_after", load=load, way=way.name) for way in figure3.WAYS}
-            yield from ratio(f"split migration against one-to-one with enough memory, {load}",
-                             took[load, SPLIT], took[load, ENOUGH], 0.9)  # fmt: skip
-            yield from ratio(f"swap on an ordinary disk against split migration, {load}",
-                             took[load, SLOW], took[load, SPLIT], None, 1.5)  # fmt: skip
-            for way in (SPLIT, HOT):
-                yield from ratio(f"downtime of a {way}, against one-to-one, {load}", down[way], down[ENOUGH], 1.1)
-            yield from ratio(f"the guest's work after a {HOT}, against one-to-one with enough memory, {load}",
-                             after[HOT], after[ENOUGH], None, 0.9)  # fmt: skip
-        idle, *busy = loads
-        for load in busy:
-            sent = {some: median(rows, "mib", load=some, way=SPLIT) for some in (load, idle)}
-            yield from ratio(f"split migration, {load}, against {idle}, time a byte",
-                             took[load, SPLIT] / sent[load], took[idle, SPLIT] / sent[idle], 1.1)  # fmt: skip
-            yield from ratio(
-                f"swap on an ordinary disk against split migration, {load}, beside {idle}",
-                took[load, SLOW] / took[load, SPLIT], took[idle, SLOW] / took[idle, SPLIT], None, 1,
-            )  # fmt: skip
+        for rate in dict.fromkeys(row["rate_mbit_s"] for row in found["figure3"]["rows"]):
+            rows = [row for row in found["figure3"]["rows"] if row["rate_mbit_s"] == rate]
+            links = f"; links of {rate} Mbit/s" if rate else ""
+            yield from (replace(goal, what=goal.what + links) for goal in _figure3_goals(rows))
     if "scaling" in found:
         rows = found["scaling"]["rows"]
         for size in sorted({row["memory_gib"] for row in rows}):
@@ -89,6 +61,47 @@ def goals(found: dict) -> Iterator[Goal]:
             yield from ratio(
                 f"split over three links of 1 Gbit/s against the links' sum, {size} GiB", three, ideal, 1.2
             )
+
+
+def _figure3_goals(rows: list[dict]) -> Iterator[Goal]:
+    """Those of rows that have links of one speed."""
+    loads = list(dict.fromkeys(row["load"] for row in rows))
+
+    def found(key: str, load: str, way: str) -> float | None:
+        return median(rows, key, load=load, way=way)
+
+    def took(load: str, way: str) -> float | None:
+        return found("total_time_ms", load, way)
+
+    for load in loads:
+        yield from ratio(f"split migration against one-to-one with enough memory, {load}",
+                         took(load, SPLIT), took(load, ENOUGH), 0.9)  # fmt: skip
+        yield from ratio(f"swap on an ordinary disk against split migration, {load}",
+                         took(load, SLOW), took(load, SPLIT), None, 1.5)  # fmt: skip
+        for way in (SPLIT, HOT):
+            yield from ratio(f"downtime of a {way}, against one-to-one, {load}",
+                             found("downtime_ms", load, way), found("downtime_ms", load, ENOUGH), 1.1)  # fmt: skip
+        yield from ratio(f"the guest's work after a {HOT}, against one-to-one with enough memory, {load}",
+                         found("rate_after", load, HOT), found("rate_after", load, ENOUGH), None, 0.9)  # fmt: skip
+    idle, *busy = loads
+    for load in busy:
+        yield from ratio(
+            f"split migration, {load}, against {idle}, time a byte",
+            took(load, SPLIT) / found("mib", load, SPLIT), took(idle, SPLIT) / found("mib", idle, SPLIT), 1.1,
+        )  # fmt: skip
+        yield from ratio(
+            f"swap on an ordinary disk against split migration, {load}, beside {idle}",
+            took(load, SLOW) / took(load, SPLIT), took(idle, SLOW) / took(idle, SPLIT), None, 1,
+        )  # fmt: skip
+
+
+def ratio(
+    what: str, value: float | None, against: float | None, most: float | None, least: float = 0
+) -> Iterator[Goal]:
+    """One goal, where both are known."""
+    if value and against:
+        goal = f"<= {most}" if most else f">= {least}"
+        yield Goal(what, value / against, goal, value / against <= most if most else value / against >= least)
 
 
 def write(found: dict) -> None:
@@ -121,6 +134,7 @@ def _chart(kind: type, title: str, unit: str, **settings: object):
 
 
 def _figure3(rows: list[dict]) -> dict:
+    rows = [row for row in rows if not row["rate_mbit_s"]]
     loads = list(dict.fromkeys(row["load"] for row in rows))
     bars = _chart(pygal.Bar, "Time of a migration of 2 GB to a destination with 1 GB free", "s", x_labels=loads)
     for way in figure3.WAYS:
