@@ -4,14 +4,13 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "qemu/osdep.h"
-#include "migration/migration.h"
 #include "client.h"
 #include "opening.h"
 #include "trace.h"
 
 struct SmemvOpening {
     unsigned n;
-    unsigned awaited;            /* of these, how many have the memory ready */
+    unsigned ready;              /* of these, how many are known to be */
     SmemvConn conns[];
 };
 
@@ -70,22 +69,25 @@ SmemvOpening *smemv_opening_begin(SmemvSession *s, Error **errp)
     return o;
 }
 
-bool smemv_opening_await(SmemvOpening *o, Error **errp)
+bool smemv_opening_look(SmemvOpening *o, int ms, Error **errp)
 {
-    for (; o->awaited < o->n; o->awaited++) {
-        SmemvConn *c = &o->conns[o->awaited];
+    while (!smemv_opening_is_done(o)) {
+        SmemvConn *c = &o->conns[o->ready];
 
-        while (!smemv_conn_answers(c, SMEMV_LOOK_MS)) {
-            if (!migration_is_running()) {
-                error_setg(errp, "the migration was cancelled");
-                return false;
-            }
+        if (!smemv_conn_answers(c, ms)) {
+            break;
         }
         if (smemv_conn_await_reserve(c, errp)) {
             return false;
         }
+        o->ready++;
     }
     return true;
+}
+
+bool smemv_opening_is_done(const SmemvOpening *o)
+{
+    return o->ready == o->n;
 }
 
 void smemv_opening_free(SmemvOpening *o)

@@ -2,7 +2,7 @@
  * Opening: a session on its way to being open on all of its sub-hosts.
  *
  * A memserver has the memory ready a quarter of a second a GiB after it has
- * granted it. Pages can be sent meanwhile, so the two are awaited apart.
+ * granted it. Pages are sent meanwhile.
  *
  * Calls block, and none may be made with a lock held that a page fault needs.
  *
@@ -23,11 +23,14 @@ typedef struct SmemvOpening SmemvOpening;
 SmemvOpening *smemv_opening_begin(SmemvSession *s, Error **errp);
 
 /*
- * Wait until each has the memory ready. False where one has not as much as it
- * has granted, or the migration is cancelled; the session is to be released
- * then.
+ * See which have the memory ready by now, and wait so many ms at most for one
+ * that has not. False where one has not as much as it has granted; the session
+ * is to be released then.
  */
-bool smemv_opening_await(SmemvOpening *o, Error **errp);
+bool smemv_opening_look(SmemvOpening *o, int ms, Error **errp);
+
+/* Whether each was seen to have the memory ready. */
+bool smemv_opening_is_done(const SmemvOpening *o);
 
 void smemv_opening_free(SmemvOpening *o);
 

@@ -75,6 +75,7 @@ static struct {
     uint64_t counts[256];        /* pages by place */
     uint64_t twins[256];         /* second copies by place */
 
+    bool idle;                   /* but for memservers that are opening */
     bool first_pass;             /* pages are looked at for the first time */
     uint64_t last_page;          /* that was looked at */
     uint64_t passes;             /* by how often the dirty log was read */
@@ -325,6 +326,7 @@ int smemv_save_setup(QEMUFile *f, void *opaque, Error **errp)
                       errp)) {
         return -EINVAL;
     }
+    save.idle = false;
     save.first_pass = true;
     save.last_page = 0;
     save.passes = 0;
@@ -672,14 +674,18 @@ static bool shortens_downtime(uint64_t left)
 
 /*
  * A VM need not be paused for pages that were never sent, however fast they
- * could be. What RAM has left was counted before.
+ * could be, nor for a memserver that makes memory ready. What RAM has left was
+ * counted before.
  */
 void smemv_save_pending(void *opaque, uint64_t *must_precopy,
                         uint64_t *can_postcopy)
 {
     bool sooner = shortens_downtime(*must_precopy);
 
-    if (*must_precopy && (save.first_pass || sooner)) {
+    if (save.opening && !smemv_opening_is_done(save.opening)) {
+        save.idle = !*must_precopy;
+        *must_precopy += TOO_MUCH;
+    } else if (*must_precopy && (save.first_pass || sooner)) {
         *must_precopy += TOO_MUCH;
     }
     if (save.senders) {
@@ -698,8 +704,8 @@ int smemv_save_iterate(QEMUFile *f, void *opaque)
         smemv_leaving_changes(save.leaving, note_change);
     } else {
         smemv_senders_flush(save.senders);
-        /* Now, and not while the VM is paused. */
-        if (!smemv_opening_await(save.opening, &err)) {
+        if (!smemv_opening_look(save.opening, save.idle ? SMEMV_LOOK_MS : 0,
+                                &err)) {
             return fail(err);
         }
     }
@@ -735,7 +741,6 @@ int smemv_save_complete(QEMUFile *f, void *opaque)
     int64_t start = qemu_clock_get_us(QEMU_CLOCK_REALTIME);
     Error *err = NULL;
     bool ok = save.leaving ? smemv_pager_pause(smemv_pager(), &err) :
-                             smemv_opening_await(save.opening, &err) &&
                              smemv_senders_barrier(save.senders, &err);
 
     if (ok && save.leaving) {
