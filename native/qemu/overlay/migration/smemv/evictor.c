@@ -24,6 +24,9 @@
 /* How long to wait, in ms, where no page can leave just now. */
 #define STUCK_MS 100
 
+/* Resident pages that are looked at before a fault may have the lock. */
+#define LOOKS_PER_LOCK 256
+
 /* What one peer gets in a round. */
 typedef struct SmemvRound {
     SmemvConn conn;
@@ -465,12 +468,38 @@ static void evict(SmemvEvictor *e)
              smemv_pager_held(p) > smemv_pager_low(p->limit));
 }
 
+/*
+ * The pages that came with the VM, of these the @cold ones or the others, have
+ * arrived. Wants the lock, and gives it up meanwhile.
+ */
+static void note_resident(SmemvPager *p, bool cold)
+{
+    const uint8_t *place = p->map->place, *at = place;
+    const uint8_t *end = place + p->map->pages;
+    uint64_t looks = 0;
+
+    while (!p->stop && (at = memchr(at, SMEMV_MAIN, end - at))) {
+        uint64_t page = at++ - place;
+
+        if (test_bit(page, p->cold) == cold) {
+            smemv_pages_arrived(p, page);
+        }
+        if (++looks % LOOKS_PER_LOCK == 0) {
+            qemu_mutex_unlock(&p->lock);
+            qemu_mutex_lock(&p->lock);
+        }
+    }
+}
+
 static void *evictor_thread(void *opaque)
 {
     SmemvEvictor *e = opaque;
     SmemvPager *p = e->p;
 
     QEMU_LOCK_GUARD(&p->lock);
+    note_resident(p, true);
+    note_resident(p, false);
+    g_clear_pointer(&p->cold, g_free);
     while (!p->stop) {
         if (p->may_evict &&
             (smemv_pager_held(p) > smemv_pager_high(p->limit) ||

@@ -64,25 +64,9 @@ bool smemv_pager_supported(Error **errp)
     return true;
 }
 
-/* The resident pages that are @cold, or not, have arrived. Wants the lock. */
-static void note_resident(SmemvPager *p, bool cold)
-{
-    const uint8_t *place = p->map->place, *at = place;
-    const uint8_t *end = place + p->map->pages;
-
-    while ((at = memchr(at, SMEMV_MAIN, end - at))) {
-        uint64_t page = at++ - place;
-
-        if (test_bit(page, p->cold) == cold) {
-            p->resident++;
-            smemv_pages_arrived(p, page);
-        }
-    }
-}
-
 /*
- * Empty what is placed elsewhere, and take note of what is resident. The VM
- * is paused: what takes time for each page is done before, if it can be.
+ * Empty what is placed elsewhere, and see what is touched of it. The VM is
+ * paused: what takes time for each page is done before, or after.
  */
 static bool take_over_ram(SmemvPager *p, Error **errp)
 {
@@ -111,11 +95,6 @@ static bool take_over_ram(SmemvPager *p, Error **errp)
             return false;
         }
     }
-
-    QEMU_LOCK_GUARD(&p->lock);
-    note_resident(p, true);
-    note_resident(p, false);
-    g_clear_pointer(&p->cold, g_free);
     g_clear_pointer(&p->stale, g_free);
     return true;
 }

@@ -73,8 +73,8 @@ typedef struct SmemvPager {
     uint32_t *arrivals;          /* ring: resident pages, oldest first */
     uint64_t oldest, n_arrivals;
     unsigned long *queued;       /* pages in that ring, discarded ones too */
-    /* Until it starts: pages to leave first; that may be here and should not */
-    unsigned long *cold, *stale;
+    unsigned long *cold;         /* pages to leave first, until they arrived */
+    unsigned long *stale;        /* pages to empty, until the pager starts */
     GArray **drops;              /* of each peer: uint64_t pages to drop */
     size_t n_drops;              /* in all of them */
     /*

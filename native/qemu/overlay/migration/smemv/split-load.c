@@ -339,6 +339,7 @@ static bool check_counts(QEMUFile *f, Error **errp)
         p->single = c->single[SMEMV_REMOTE + i];
     }
     load.pager->zero = c->places[SMEMV_ZERO];
+    load.pager->resident = c->places[SMEMV_MAIN];
     return true;
 }
 
