@@ -35,6 +35,7 @@ OVERHEAD = 32 * MIB
 ORDINARY_DISK = 100 * MIB
 RATE = 1000  # Mbit/s, of the link of each destination where it is shaped
 REQUESTS = 1000  # a second, of memcached
+STORED = 1264 * MIB  # by which as many bytes move as of the others
 BEFORE = 5  # seconds
 AFTER = 6
 
@@ -81,7 +82,7 @@ def move(hosts: Hosts, rate: int, load: str, way: Way) -> dict:
     for host in range(1, len(hosts.hosts)):
         hosts.set_rate(host, rate)
     if load == MEMCACHED:
-        with Memcached(hosts, MEMORY, rate=REQUESTS) as memcached, memcached.stage as stage:
+        with Memcached(hosts, MEMORY, STORED, rate=REQUESTS) as memcached, memcached.stage as stage:
             row = move_stage(stage, way, memcached.served, memcached.begin)
     else:
         with Stage(hosts, guests.linux(f"smemv.report=250 {LOADS[load]}"), MEMORY) as stage:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -171,6 +172,24 @@ def test_host_that_has_less_memory_than_its_memserver_grants(hosts: Hosts) -> No
     assert run_within(destination, place.limit, seconds=2)["wrong"] == 0
     destination.qmp("stop")
     check_sum(destination, [memserver])
+
+
+def test_precopy_goes_on_while_a_memserver_makes_memory_ready(hosts: Hosts) -> None:
+    # Which takes it a second, in which it is stopped. What the guest uses goes to the main host.
+    place = Place(guests.linux("smemv.fill=256M smemv.rate=10"), 4096 * MIB, 512 * MIB)
+    source, destination = hosts.running_vm(place), hosts.vm(place, incoming=True)
+    memserver = hosts.start_memserver(place.memory)
+    set_target(source, "test", place.memory, place.limit, [memserver], policy="hot", sample_time=100)
+    source.begin_migration(destination)
+    wait_until(lambda: source.qmp("query-migrate")["status"] == "active")
+    memserver.process.send_signal(signal.SIGSTOP)
+    try:
+        wait_until(lambda: source.qmp("query-migrate")["ram"]["remaining"] == 0)
+        assert source.run_guest(2)["wrong"] == 0
+    finally:
+        memserver.process.send_signal(signal.SIGCONT)
+    source.complete_migration(destination, timeout=60)
+    assert run_within(destination, place.limit, seconds=2)["wrong"] == 0
 
 
 @pytest.mark.parametrize("victim", ["memserver", "destination"])
