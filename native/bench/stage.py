@@ -46,6 +46,7 @@ class Move:
     began: float  # time.monotonic()
     ended: float
     processor: dict[str, float]  # seconds of each program
+    idle: float  # part of the time that the machine's processors had nothing to do
     bytes_of_links: list[int]  # of each host, both ways, by the kernel's count
 
 
@@ -133,23 +134,24 @@ class Stage:
         """Migrate, and wait until nothing is left to be moved; the source ends."""
         programs = {"source": source.process.pid, "destination": destination.process.pid}
         programs |= {f"memserver {number}": server.process.pid for number, server in self.memservers.items()}
-        before, links = {name: processor(pid) for name, pid in programs.items()}, self._links()
         for vm in (source, destination):
             vm.set_capabilities("return-path")
         resident = where(source)["resident"] if self.memservers else 0
         with touched(max(source.resident(), self._takes)):
-            began = time.monotonic()
+            before, links = {name: processor(pid) for name, pid in programs.items()}, self._links()
+            began, idle_before = time.monotonic(), idle()
             state = source.migrate_to(destination, TIMEOUT, self.hosts.hosts[host].address)
-        migrated = time.monotonic()
-        while self.memservers and where(destination)["rebalancing"]:
-            time.sleep(POLL)
-        ended = time.monotonic()
+            migrated = time.monotonic()
+            while self.memservers and where(destination)["rebalancing"]:
+                time.sleep(POLL)
+            ended = time.monotonic()
+            spare = min((idle() - idle_before) / (ended - began) / (os.cpu_count() or 1), 1)
+            spent = {name: processor(pid) - before[name] for name, pid in programs.items()}
         rest = (ended - migrated) * 1000 if self.memservers else 0
-        spent = {name: processor(pid) - before[name] for name, pid in programs.items()}
         links = [now - then for now, then in zip(self._links(), links)]
         source.stop()
         total = state["total-time"]
-        return Move(total + rest, total, resident, state["downtime"], began, ended, spent, links)
+        return Move(total + rest, total, resident, state["downtime"], began, ended, spent, spare, links)
 
     def accesses(self) -> int:
         """What the guest has got done so far, wherever it is."""

@@ -11,15 +11,15 @@ with these the lab's processors are not what is short.
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from lab.links import Hosts
-from native.bench.stage import GIB, Stage, idle
+from native.bench.stage import GIB, Stage
 from native.experiments.limited import Limited, swap
 from native.experiments.memcached.guest import Memcached
+from native.experiments.scaling import RATE
 from native.experiments.throughput import Throughput
 from tests.qemu import guests
 from tests.qemu.split import MIB
@@ -33,7 +33,6 @@ SWAP = 4 * GIB
 OVERHEAD = 32 * MIB
 # What an ordinary hard disk moves at best, in bytes a second.
 ORDINARY_DISK = 100 * MIB
-RATE = 1000  # Mbit/s, of the link of each destination where it is shaped
 REQUESTS = 1000  # a second, of memcached
 STORED = 1264 * MIB  # by which as many bytes move as of the others
 BEFORE = 5  # seconds
@@ -101,9 +100,7 @@ def move_stage(stage: Stage, way: Way, count: Callable[[], int], begin: Callable
         time.sleep(BEFORE)
         if not way.stock:
             stage.aim(source, FREE, [2], policy=way.policy)
-        idle_before = idle()
         moved = stage.move(source, target, 1)
-        spare = (idle() - idle_before) / (moved.ended - moved.began) / (os.cpu_count() or 1)
         time.sleep(AFTER + 1)
         if begin is None:
             stage.check(target)
@@ -112,7 +109,7 @@ def move_stage(stage: Stage, way: Way, count: Callable[[], int], begin: Callable
             "total_time_ms": moved.total_time,
             "downtime_ms": moved.downtime,
             "mib": moved.bytes_of_links[0] / MIB,
-            "idle": min(spare, 1),
+            "idle": moved.idle,
             "processor_s": sum(moved.processor.values()),
             "rate_before": throughput.rate(moved.began - BEFORE + 1, moved.began),
             "rate_during": throughput.rate(moved.began, moved.ended),
