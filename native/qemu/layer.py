@@ -64,8 +64,11 @@ def _apply(patch: Path, stock: Path, layer: Path) -> None:
 def sync(stock: Path, layer: Path, tree: Path) -> None:
     """Make the work tree equal to stock with the layer on top, touching only files that differ."""
     if not tree.is_dir():
-        tree.parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["cp", "-a", "--reflink=auto", stock, tree], check=True)
+        part = tree.with_name(f"{tree.name}.part")
+        part.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(part, ignore_errors=True)  # of a run that was cut off
+        subprocess.run(["cp", "-a", "--reflink=auto", stock, part], check=True)
+        part.rename(tree)
     manifest = tree / MANIFEST
     before = set(manifest.read_text(encoding="utf-8").splitlines()) if manifest.exists() else set()
     after = {str(path) for path in files_below(layer)}

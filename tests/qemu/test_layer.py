@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,22 @@ def test_tree_has_overlay_wire_and_hooks(trees: Trees) -> None:
     assert (trees.tree / "migration/smemv/wire/wire.c").read_text(encoding="utf-8") == "wire\n"
     assert not (trees.tree / "migration/smemv/wire/protocol.md").exists()
     assert (trees.stock / "migration/ram.c").read_text(encoding="utf-8") == UPSTREAM_FILE
+
+
+def test_copying_that_was_cut_off_is_begun_again(
+    trees: Trees, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trees.write(trees.stock / "configure", "#!/bin/sh\n")
+    cut_off = tmp_path / "bin" / "cp"
+    trees.write(cut_off, '#!/bin/sh\nfor target; do :; done\nmkdir "$target"\nexit 1\n')
+    cut_off.chmod(0o755)
+    with monkeypatch.context() as path:
+        path.setenv("PATH", str(cut_off.parent), prepend=":")
+        with pytest.raises(subprocess.CalledProcessError):
+            trees.lay()
+    trees.lay()
+    assert (trees.tree / "configure").exists()
+    test_tree_has_overlay_wire_and_hooks(trees)
 
 
 def test_second_run_touches_nothing(trees: Trees) -> None:
