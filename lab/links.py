@@ -35,6 +35,11 @@ class Hosts:
         with labs.locked():
             network.set_rate(self.lab, f"host-{number + 1}", rate)
 
+    def set_rates(self, rate: int, first: int = 0) -> None:
+        """Limit the link of each host from that one on, as set_rate()."""
+        for number in range(first, len(self.hosts)):
+            self.set_rate(number, rate)
+
     def set_link(self, number: int, state: str) -> None:
         """The cable of one host: up, down, mute or deaf, as network.set_link() has it."""
         with labs.locked():

@@ -13,8 +13,7 @@ LOAD = "smemv.rate=1000 smemv.writes=50"
 
 def run(hosts: Hosts, number: int, quick: bool) -> list[dict]:
     """A row for each operation."""
-    for host in range(len(hosts.hosts)):
-        hosts.set_rate(host, RATE)
+    hosts.set_rates(RATE)
     rows = []
     for operation, moved in operations.each(hosts, LOAD):
         links = [round(count / MIB, 1) for count in moved.bytes_of_links]

@@ -41,7 +41,6 @@ def median(rows: list[dict], key: str, **where: object) -> float | None:
 
 def goals(found: dict) -> Iterator[Goal]:
     """Those that the parts that were run can tell of."""
-
     if "figure3" in found:
         for rate in dict.fromkeys(row["rate_mbit_s"] for row in found["figure3"]["rows"]):
             rows = [row for row in found["figure3"]["rows"] if row["rate_mbit_s"] == rate]

@@ -78,8 +78,7 @@ def run(hosts: Hosts, number: int, quick: bool) -> list[dict]:
 def move(hosts: Hosts, rate: int, load: str, way: Way) -> dict:
     """Move a VM once that has that load, to hosts with links of that speed."""
     # Host 0 is left; what it can send is not the question.
-    for host in range(1, len(hosts.hosts)):
-        hosts.set_rate(host, rate)
+    hosts.set_rates(rate, first=1)
     if load == MEMCACHED:
         with Memcached(hosts, MEMORY, STORED, rate=REQUESTS) as memcached, memcached.stage as stage:
             row = move_stage(stage, way, memcached.served, memcached.begin)

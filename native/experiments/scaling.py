@@ -32,8 +32,7 @@ def move(hosts: Hosts, memory: int, sub_hosts: int, rate: int, connections: int)
     """Move a VM once: to a main host and so many sub-hosts, each with the same part of it, or with none one-to-one."""
     filled = int(memory * FILLED)
     # Host 0 is left; what it can send is not the question.
-    for host in range(1, len(hosts.hosts)):
-        hosts.set_rate(host, rate)
+    hosts.set_rates(rate, first=1)
     with Stage(hosts, guests.linux(f"smemv.fill={filled // MIB}M smemv.rate=10"), memory) as stage:
         stock = not sub_hosts
         source = stage.start_running(0, stock=stock)
