@@ -49,11 +49,14 @@ CLONE_NEWNET = 0x40000000
 class Memcached:
     """A Stage whose VM is a memcached that stores so many bytes, and the clients that load it; a context manager.
 
-    hot is how many of their requests are for the first tenth of the items, which lie strewn over its memory; by default
-    all items are wanted alike. rate is how many requests a second they make at most; 0 is as many as are answered.
+    hot is how many of the items that they want are of the first tenth, which lie strewn over its memory; by default
+    all are wanted alike. at_once is how many items a request is for. rate is how many items a second they want at most;
+    0 is as many as are answered.
     """
 
-    def __init__(self, hosts: Hosts, memory: int, stored: int = STORED, hot: float = 0.1, rate: float = 0) -> None:
+    def __init__(
+        self, hosts: Hosts, memory: int, stored: int = STORED, hot: float = 0.1, at_once: int = 1, rate: float = 0
+    ) -> None:
         self._network = _Network(hosts)
         number = labs.Lab.load(hosts.lab).number
         self._address = f"198.18.{number}.200"
@@ -65,7 +68,8 @@ class Memcached:
         self.stage = Stage(hosts, guest, memory, devices=self._network.card)
         self._items = stored // ITEM // CLIENTS // TENTH * CLIENTS * TENTH
         self._hot = hot
-        self._pause = CLIENTS / rate if rate else 0.0
+        self._at_once = at_once
+        self._pause = CLIENTS * at_once / rate if rate else 0.0
         self._answers: list[list[tuple[float, float]]] = [[] for _client in range(CLIENTS)]
         self._wrong = 0
         self._end = threading.Event()
@@ -106,8 +110,8 @@ class Memcached:
             thread.start()
 
     def served(self) -> int:
-        """Requests that were answered so far."""
-        return sum(map(len, self._answers))
+        """Items that were asked for or set, and answered, so far."""
+        return sum(map(len, self._answers)) * self._at_once
 
     def answers(self, seconds: float) -> list[float]:
         """How long each request took that is answered in the next seconds, in seconds."""
@@ -134,16 +138,17 @@ class Memcached:
             client = self._client()
         due = time.monotonic()
         while not self._end.wait(max(due - time.monotonic(), 0)):
-            item = self._choose(chance) * CLIENTS + number
+            items = {_key(item): item for item in self._choose(chance, number)}
             began = time.monotonic()
             due = max(due, began) + self._pause
             try:
                 if chance.random() < GETS:
-                    found = client.get(_key(item))
                     # One that memcached had no room for is missing, which is not wrong.
-                    self._wrong += found is not None and found[:-8] != _value(item, 0)[:-8]
+                    for key, found in client.get_many(items).items():
+                        self._wrong += found[:-8] != _value(items[key], 0)[:-8]
                 else:
-                    client.set(_key(item), _value(item, chance.getrandbits(32)), noreply=False)
+                    version = chance.getrandbits(32)
+                    client.set_many({key: _value(item, version) for key, item in items.items()}, noreply=False)
             except (OSError, MemcacheError):
                 if self._end.is_set():
                     return
@@ -151,12 +156,12 @@ class Memcached:
             ended = time.monotonic()
             self._answers[number].append((ended, ended - began))
 
-    def _choose(self, chance: random.Random) -> int:
-        """Which of its own items a client asks for next. The hot ones are every tenth."""
+    def _choose(self, chance: random.Random, client: int) -> Iterator[int]:
+        """The items of a client's next request: of its own, of which the hot ones are every tenth."""
         hot = self._items // CLIENTS // TENTH
-        if chance.random() < self._hot:
-            return chance.randrange(hot) * TENTH
-        return chance.randrange(hot) * TENTH + 1 + chance.randrange(TENTH - 1)
+        for _item in range(self._at_once):
+            cold = 0 if chance.random() < self._hot else 1 + chance.randrange(TENTH - 1)
+            yield (chance.randrange(hot) * TENTH + cold) * CLIENTS + client
 
 
 class _Network:
