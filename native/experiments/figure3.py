@@ -130,9 +130,9 @@ def move_stage(stage: Stage, way: Way, count: Callable[[], int], begin: Callable
 
 @contextlib.contextmanager
 def destination(way: Way) -> Iterator[tuple[str, ...]]:
-    """A command to run the destination by."""
-    if not way.limited:
-        yield ()
-        return
-    with swap(SWAP, throttled=way.disk_rate > 0), Limited(FREE + OVERHEAD, way.disk_rate) as limited:
-        yield limited.prefix
+    """A command to run the destination by, in a control group whichever way it is: to count its pages takes time."""
+    with contextlib.ExitStack() as stack:
+        if way.limited:
+            stack.enter_context(swap(SWAP, throttled=way.disk_rate > 0))
+        memory = FREE + OVERHEAD if way.limited else 2 * MEMORY
+        yield stack.enter_context(Limited(memory, way.disk_rate)).prefix
