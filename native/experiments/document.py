@@ -17,7 +17,7 @@ from native.experiments import figure3
 HERE = Path(__file__).resolve().parent
 DOCS = HERE.parents[1] / "docs"
 PLOTS = DOCS / "experiments"
-ENOUGH, SWAP, SLOW, SPLIT, HOT = (way.name for way in figure3.WAYS)
+ENOUGH, SPLIT, HOT, SLOW = (way.name for way in (figure3.ENOUGH, figure3.SPLIT, figure3.HOT, figure3.SLOW))
 
 
 @dataclass(frozen=True)

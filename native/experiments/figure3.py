@@ -31,7 +31,7 @@ from tests.qemu.vm import Vm
 
 MEMORY = 2 * GIB
 FREE = 1 * GIB
-SWAP = 4 * GIB
+SWAP_SIZE = 4 * GIB
 # QEMU itself, beside the guest's memory: one that was migrated to, which has only what it uses, takes 21 to 25 MiB. One
 # whose guest booted there has some 80, of which the rest can be swapped out for good.
 OVERHEAD = 32 * MIB
@@ -57,15 +57,14 @@ class Way:
     policy: str = ""
 
 
-WAYS = (
-    Way("one-to-one, enough memory", limited=False),
-    Way("one-to-one onto swap"),
-    Way("one-to-one onto swap on an ordinary disk", disk_rate=ORDINARY_DISK),
-    Way("split migration at an address", stock=False, policy="threshold"),
-    Way("split migration, hot pages to the main host", stock=False, policy="hot"),
-)
-# Ideal, today's, and ours.
-OVER_LINKS = (WAYS[0], WAYS[2], WAYS[3])
+ENOUGH = Way("one-to-one, enough memory", limited=False)
+SPLIT = Way("split migration at an address", stock=False, policy="threshold")
+HOT = Way("split migration, hot pages to the main host", stock=False, policy="hot")
+SWAP = Way("one-to-one onto swap")
+SLOW = Way("one-to-one onto swap on an ordinary disk", disk_rate=ORDINARY_DISK)
+# Those that are held against each other follow each other: a machine's speed is not the same for long.
+WAYS = (ENOUGH, SPLIT, HOT, SWAP, SLOW)
+OVER_LINKS = (ENOUGH, SPLIT, SLOW)  # ideal, ours, and today's
 MEMCACHED = "memcached"
 LOADS = {
     "idle": "smemv.fill=1536M smemv.rate=10",
@@ -133,6 +132,6 @@ def destination(way: Way) -> Iterator[tuple[str, ...]]:
     """A command to run the destination by, in a control group whichever way it is: to count its pages takes time."""
     with contextlib.ExitStack() as stack:
         if way.limited:
-            stack.enter_context(swap(SWAP, throttled=way.disk_rate > 0))
+            stack.enter_context(swap(SWAP_SIZE, throttled=way.disk_rate > 0))
         memory = FREE + OVERHEAD if way.limited else 2 * MEMORY
         yield stack.enter_context(Limited(memory, way.disk_rate)).prefix
