@@ -132,8 +132,7 @@ class Stage:
 
     def move(self, source: Vm, destination: Vm, host: int) -> Move:
         """Migrate, and wait until nothing is left to be moved; the source ends."""
-        programs = {"source": source.process.pid, "destination": destination.process.pid}
-        programs |= {f"memserver {number}": server.process.pid for number, server in self.memservers.items()}
+        programs = self.programs(source, destination)
         for vm in (source, destination):
             vm.set_capabilities("return-path")
         resident = where(source)["resident"] if self.memservers else 0
@@ -152,6 +151,11 @@ class Stage:
         source.stop()
         total = state["total-time"]
         return Move(total + rest, total, resident, state["downtime"], began, ended, spent, spare, links)
+
+    def programs(self, source: Vm, destination: Vm) -> dict[str, int]:
+        """The process of each program that takes part in a move."""
+        servers = {f"memserver {number}": server.process.pid for number, server in self.memservers.items()}
+        return {"source": source.process.pid, "destination": destination.process.pid, **servers}
 
     def accesses(self) -> int:
         """What the guest has got done so far, wherever it is."""
