@@ -14,6 +14,9 @@ BUILD = Path(__file__).resolve().parents[1] / "guest" / "build"
 # panics ends its VM, and no test waits for it. Tests of ciphers take an emulated processor half a second.
 SOON_UP = "no_timer_check cryptomgr.notests"
 
+# An NMI makes the kernel panic, and say by that what each task (1) waits for; see standstill.py.
+TELLS_BY_NMI = "unknown_nmi_panic panic_print=1"
+
 
 @dataclass(frozen=True)
 class Guest:
@@ -39,7 +42,7 @@ def folder() -> Path:
 def linux(parameters: str) -> Guest:
     """A Linux guest, for TCG; parameters as in tests/guest/linux/parameters.h."""
     kernel, initrd = folder() / "vmlinux", folder() / "initrd"
-    return Guest(kernel, initrd, f"console=ttyS0 quiet panic=-1 {SOON_UP} {parameters}")
+    return Guest(kernel, initrd, f"console=ttyS0 quiet panic=-1 {SOON_UP} {TELLS_BY_NMI} {parameters}")
 
 
 def bare(parameters: str) -> Guest:

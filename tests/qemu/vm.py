@@ -13,6 +13,7 @@ from typing import Any
 from ansible_collections.smemv.kvm.plugins.module_utils.errors import QmpError
 from ansible_collections.smemv.kvm.plugins.module_utils.qmp import QmpClient
 
+from tests.qemu import standstill
 from tests.qemu.guests import Guest
 
 MACHINE = "pc-q35-10.0"
@@ -123,18 +124,9 @@ class Vm:
             if status and condition(status):
                 return status
             if time.monotonic() > deadline:
-                print(self._processors())
+                print(standstill.describe(self))
                 raise VmError(f"after {timeout} s the guest is at {status}; last lines: {self.console_lines()[-5:]}")
             time.sleep(POLL)
-
-    def _processors(self) -> str:
-        """Where each of the guest's processors and its timer are, twice; for a guest that stands still."""
-        return "\n".join(
-            self.qmp("human-monitor-command", cpu_index=cpu["cpu-index"], command_line=command)
-            for _ in range(2)
-            for cpu in self.qmp("query-cpus-fast")
-            for command in ("info registers", "info lapic")
-        )
 
     def run_guest(self, seconds: float) -> dict[str, Any]:
         """Let the guest report for that many more seconds of its own time; returns the last status."""
