@@ -5,6 +5,7 @@
  */
 #include "stat.h"
 
+#include "memory.h"
 #include "version.h"
 
 #include <inttypes.h>
@@ -61,8 +62,10 @@ size_t stat_json(struct registry *registry, const struct session *only,
     pthread_mutex_lock(&registry->lock);
     fprintf(out,
             "{\"capacity\": %" PRIu64 ", \"reserved\": %" PRIu64
-            ", \"used\": %" PRIu64 ", \"version\": \"%s\", \"sessions\": [",
+            ", \"used\": %" PRIu64 ", \"huge_pages\": %s"
+            ", \"version\": \"%s\", \"sessions\": [",
             registry->capacity, registry->reserved, pages_used(registry),
+            registry->memory & MEMORY_HUGE ? "true" : "false",
             SMEMV_MEMSERVER_VERSION);
     for (struct session *s = registry->sessions; s; s = s->next) {
         if (all || s == only) {

@@ -140,5 +140,7 @@ def _account(vm, plan, hosts):
     for sub_host in plan["sub_hosts"]:
         if sub_host["share"] is not None:
             grown = sub_host["share"] - present.get(sub_host["name"], 0)
-            hosts[sub_host["name"]]["memserver"]["reserved"] += grown
-            hosts[sub_host["name"]]["memory"]["available"] -= grown
+            memserver = hosts[sub_host["name"]]["memserver"]
+            memserver["reserved"] += grown
+            if not memserver["huge_pages"]:
+                hosts[sub_host["name"]]["memory"]["available"] -= grown

@@ -80,11 +80,13 @@ class MemserverClient:
             self._socket = None
 
     def stat(self):
-        """The memserver's own account, in bytes: capacity, reserved, used, version, sessions."""
+        """The memserver's own account, in bytes: capacity, reserved, used, huge_pages, version, sessions."""
         try:
             stat = json.loads(self._call("STAT"))
             return {
                 "version": stat["version"],
+                # One of before has none.
+                "huge_pages": stat.get("huge_pages", False),
                 "sessions": [_in_bytes(session, ("reserved", "used")) for session in stat["sessions"]],
                 **_in_bytes(
                     {key: stat[key] for key in ("capacity", "reserved", "used")}, ("capacity", "reserved", "used")

@@ -299,15 +299,17 @@ def sub_host_room(info):
     memserver = info["memserver"]
     if not memserver["running"]:
         return "its memserver is not running: {}".format(memserver["reason"]), 0
-    # What is reserved is no longer among what the host has free: the memserver commits it.
-    return None, max(0, min(memserver["capacity"] - memserver["reserved"], info["memory"]["available"]))
+    # What is reserved is no longer among what the host has free: the memserver commits it. Huge pages never were.
+    room = memserver["capacity"] - memserver["reserved"]
+    return None, max(0, room if memserver["huge_pages"] else min(room, info["memory"]["available"]))
 
 
 def _full(info):
-    return "its memserver has no room left: {} of {} are reserved, and the host has {} of memory free".format(
+    return "its memserver has no room left: {} of {} are reserved, and the host has {} of memory free{}".format(
         round_size(info["memserver"]["reserved"]),
         round_size(info["memserver"]["capacity"]),
         round_size(info["memory"]["available"]),
+        " beside its huge pages" if info["memserver"]["huge_pages"] else "",
     )
 
 

@@ -59,6 +59,9 @@ memserver:
     used_percent:
       description: How much of its capacity that is. Queries want it, since JMESPath cannot divide.
       type: int
+    huge_pages:
+      description: Whether it keeps them in huge pages that the host has set aside, and not in what the host has free.
+      type: bool
     sessions:
       description: Its sessions, each with C(id), C(name), C(reserved), C(used), C(epoch) and C(connections).
       type: list

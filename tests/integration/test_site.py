@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from native.bench import huge_pages
 from tests.artifact import install
 from tests.integration.cluster import Play
 
@@ -81,3 +82,27 @@ def test_a_capacity_that_cannot_be(cluster, capacity, message):
     assert refused.code != 0
     assert message in refused.message
     assert cluster.ssh("host-3", "systemctl is-active smemv-memserver") == "active"
+
+
+def test_huge_pages_that_were_set_aside(cluster):
+    def play(**variables):
+        return cluster.play("site.yml", "--limit", "host-3", **variables)
+
+    with huge_pages.set_aside(0):
+        there = huge_pages.count()
+        capacity = (there + 1) * huge_pages.SIZE
+        wanted = {"memserver_huge_pages": True, "memserver_capacity": f"{capacity >> 20}MiB"}
+        refused = play(**wanted)
+    assert refused.code != 0
+    assert f"host-3 has set aside {there} huge pages of 2 MiB, and memserver_capacity " in refused.message
+    assert f" wants {there + 9}: set vm.nr_hugepages " in refused.message
+    with huge_pages.set_aside(9 * huge_pages.SIZE):
+        try:
+            done = play(**wanted)
+            assert done.code == 0, done.output
+            memserver = cluster.module("host-3", "host_info")["host-3"]["memserver"]
+            assert (memserver["huge_pages"], memserver["capacity"]) == (True, capacity)
+            assert play(**wanted).changed == 0
+        finally:
+            back = play()
+        assert back.code == 0, back.output

@@ -12,7 +12,8 @@ import pytest
 import wire_client as wire
 from wire_client import page_of
 
-HUGE = pathlib.Path("/sys/kernel/mm/hugepages/hugepages-2048kB")
+from native.bench import huge_pages
+
 HUGE_PAGES = 64
 PAGES_IN_HUGE = 512
 
@@ -74,25 +75,22 @@ def test_pages_that_may_not_be_locked(memserver_plain):
 
 
 @pytest.fixture
-def huge_pages():
-    """A few huge pages, for the time of a test."""
-    setting = HUGE / "nr_hugepages"
-    before = setting.read_text()
-    setting.write_text(str(int(before) + HUGE_PAGES))
-    if int(setting.read_text()) < HUGE_PAGES:
-        setting.write_text(before)
-        pytest.skip(f"the machine has no {HUGE_PAGES} huge pages to give")
-    yield
-    setting.write_text(before)
+def some_huge_pages():
+    """A few, for the time of a test."""
+    with huge_pages.set_aside(HUGE_PAGES * huge_pages.SIZE):
+        yield
 
 
 def free_huge_pages() -> int:
-    return int((HUGE / "free_hugepages").read_text())
+    return int(huge_pages.SETTING.with_name("free_hugepages").read_text())
 
 
-def test_huge_pages(start, manager, session, memserver_plain, huge_pages):
+@pytest.mark.usefixtures("some_huge_pages")
+def test_huge_pages(start, manager, session, memserver_plain):
     options = {"manager": manager, "options": ("--huge-pages",), "capacity": 32 << 20}
     memserver = start(memserver_plain, **options)
+    with memserver.connect() as c:
+        assert c.stat()["huge_pages"] is True
     before = free_huge_pages()
     live(memserver, session)
     assert before - free_huge_pages() >= 3000 // PAGES_IN_HUGE
@@ -107,7 +105,8 @@ def test_huge_pages(start, manager, session, memserver_plain, huge_pages):
         assert response.status == wire.OK
 
 
-def test_huge_pages_run_out(start, session, memserver_plain, huge_pages):
+@pytest.mark.usefixtures("some_huge_pages")
+def test_huge_pages_run_out(start, session, memserver_plain):
     """The host has as many as the capacity, but others have taken them."""
     other = start(memserver_plain, name="other", options=("--huge-pages",), capacity=100 << 20)
     memserver = start(memserver_plain, options=("--huge-pages",), capacity=100 << 20)
@@ -118,8 +117,9 @@ def test_huge_pages_run_out(start, session, memserver_plain, huge_pages):
         assert c.open(session, 256).status == wire.OK
 
 
+@pytest.mark.usefixtures("some_huge_pages")
 def test_too_few_huge_pages(memserver_plain):
-    there = int((HUGE / "nr_hugepages").read_text())
+    there = huge_pages.count()
     result = subprocess.run(
         [memserver_plain, "--huge-pages", "--listen", "127.0.0.1:0", "--capacity", str((there + 1) << 21)],
         capture_output=True, text=True, timeout=20, check=False,

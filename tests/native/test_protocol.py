@@ -219,6 +219,7 @@ def test_stat_shows_a_peer_its_own_session_only(memserver):
             "reserved": 12,
             "used": 2,
         }
+        assert stat["huge_pages"] is False
         assert stat["sessions"] == [
             {"id": mine.id.hex(), "name": "mine", "reserved": 5, "used": 2, "epoch": 1, "connections": 1}
         ]

@@ -19,6 +19,7 @@ VALUES = {
     "memserver_address": "127.0.0.1",
     "memserver_port": 4770,
     "memserver_workers": 2,
+    "memserver_huge_pages": False,
     "memserver_tls": False,
     "memserver_metrics": "",
     "__memserver_bytes": 64 << 20,

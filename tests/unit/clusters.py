@@ -18,7 +18,8 @@ def make_host(number, memory=4 * GIB, capacity=4 * GIB):
         "memory": {"total": memory, "available": memory},
         "kvm": False,
         "qemu": {"smemv": True, "reason": None},
-        "memserver": {"running": True, "reason": None, "capacity": capacity, "reserved": 0, "used": 0, "sessions": []},
+        "memserver": {"running": True, "reason": None, "capacity": capacity, "reserved": 0, "used": 0,
+                      "huge_pages": False, "sessions": []},
         "maintenance": None,
         "vms": [],
     }

@@ -105,6 +105,20 @@ def test_two_vms_are_not_planned_into_the_same_room():
     assert [request["destination_host"] for request in empty(hosts, "host-3")] == ["host-1", "host-2"]
 
 
+@pytest.mark.parametrize(("huge_pages", "destination"), [(True, "host-3"), (False, "host-4")])
+def test_what_goes_into_huge_pages_leaves_a_host_what_it_has_free(huge_pages, destination):
+    hosts = cluster(4)
+    put(hosts, "one", "host-2", GIB, ["host-1"])
+    put(hosts, "two", "host-1", total=GIB)
+    hosts["host-2"]["memory"]["available"] = 0
+    hosts["host-3"]["memory"]["available"] = 2 * GIB + 512 * MIB
+    hosts["host-3"]["memserver"]["huge_pages"] = huge_pages
+    hosts["host-4"]["memory"]["available"] = GIB + 512 * MIB
+    one, two = empty(hosts, "host-1")
+    assert (one["vm"], one["sub_hosts"]) == ("one", ["host-3"])
+    assert (two["vm"], two["destination_host"]) == ("two", destination)
+
+
 def test_what_can_go_nowhere_is_told_by_host():
     hosts = cluster(2, memory=2 * GIB, capacity=GIB)
     put(hosts, "big", "host-1", total=2 * GIB)

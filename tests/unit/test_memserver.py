@@ -74,6 +74,7 @@ def test_stat_is_in_bytes(memserver):
     assert stat["capacity"] == 1000 * 4096
     assert stat["reserved"] == 300 * 4096
     assert stat["used"] == 20 * 4096
+    assert stat["huge_pages"] is False
     session = stat["sessions"][0]
     assert (session["reserved"], session["used"], session["epoch"]) == (300 * 4096, 20 * 4096, 1)
     header, hello = script.requests[0]

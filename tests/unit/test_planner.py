@@ -122,6 +122,19 @@ def test_the_fewest_sub_hosts_have_room_for_all_of_the_vm_or_where_that_is_nowhe
     assert choice(ask(hosts)) == ("host-2", 896 * MIB, ["host-3", "host-4"])
 
 
+def test_huge_pages_of_a_memserver_are_none_of_what_its_host_has_free():
+    hosts = small(3)
+    hosts["host-1"]["memserver"]["running"] = False
+    hosts["host-3"]["memory"]["available"] = 0
+    full = "its memserver has no room left: {} of 2048MiB are reserved, and the host has 0KiB of memory free{}"
+    hosts["host-3"]["memserver"]["capacity"] = 2 * GIB
+    assert ("host-3", full.format("0KiB", "")) in refusal(hosts)
+    hosts["host-3"]["memserver"]["huge_pages"] = True
+    assert choice(ask(hosts)) == ("host-2", 896 * MIB, ["host-3"])
+    hosts["host-3"]["memserver"]["reserved"] = 2 * GIB
+    assert ("host-3", full.format("2048MiB", " beside its huge pages")) in refusal(hosts)
+
+
 def test_the_least_a_vm_can_work_with():
     hosts = small(3)
     hosts["host-3"]["memory"]["available"] = 0

@@ -73,7 +73,8 @@ def host(number, *vms):
         "kvm": False,
         "qemu": {"path": "/q", "present": True, "version": "10.0.13", "smemv": True, "reason": None},
         "maintenance": None,
-        "memserver": {"running": True, "reason": None, "capacity": 2 * GIB, "reserved": 0, "used": 0, "sessions": []},
+        "memserver": {"running": True, "reason": None, "capacity": 2 * GIB, "reserved": 0, "used": 0,
+                      "huge_pages": False, "sessions": []},
         "vms": list(vms),
     }
 
