@@ -55,7 +55,7 @@ class Stage:
     """A VM on the hosts of a lab, by its guest and size; a context manager that ends all of it.
 
     options are further ones of the memservers; devices gives further ones of the VM, and the descriptors that they
-    name, each time it is started.
+    name, each time it is started. With huge_pages, memservers keep pages in some that were set aside before.
     """
 
     hosts: Hosts
@@ -63,8 +63,9 @@ class Stage:
     memory: int
     options: Sequence[str] = ("--plain",)
     devices: Callable[[], tuple[Sequence[str], Sequence[int]]] = lambda: ((), ())
+    huge_pages: bool = False
     _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
-    _takes: int = 0  # bytes of memory on all hosts that the next migration may take, of a split VM
+    _takes: int = 0  # bytes on all hosts that the next migration may take of what nobody has, of a split VM
 
     def __enter__(self) -> Stage:
         self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="smemv-")))
@@ -112,8 +113,9 @@ class Stage:
         """The memserver of a host."""
         if host not in self.memservers:
             place = self.hosts.hosts[host]
+            options = [*self.options, *(["--huge-pages"] if self.huge_pages else [])]
             server = Memserver(binaries.memserver(), self._folder / f"sub-{host}", 2 * self.memory,
-                               options=self.options, address=place.address, prefix=place.prefix)  # fmt: skip
+                               options=options, address=place.address, prefix=place.prefix)  # fmt: skip
             self.memservers[host] = self.enter(server)
         return self.memservers[host]
 
@@ -126,7 +128,7 @@ class Stage:
         copies = options.get("replicas", 1)
         each = [share * copies for share in shares(self.memory, limit, len(servers))] if servers else []
         aims = [server.sub_host(share) for server, share in zip(servers, each)]
-        self._takes = limit + sum(each)
+        self._takes = limit + (0 if self.huge_pages else sum(each))
         vm.qmp("smemv-set-target", name="experiment", main_limit=limit, sub_hosts=aims,
                **{"policy": "threshold", **options})  # fmt: skip
 

@@ -17,7 +17,9 @@ from native.experiments import figure3
 HERE = Path(__file__).resolve().parent
 DOCS = HERE.parents[1] / "docs"
 PLOTS = DOCS / "experiments"
-ENOUGH, SPLIT, HOT, SLOW = (way.name for way in (figure3.ENOUGH, figure3.SPLIT, figure3.HOT, figure3.SLOW))
+ENOUGH, SPLIT, HOT, SMALL, SLOW = (
+    way.name for way in (figure3.ENOUGH, figure3.SPLIT, figure3.HOT, figure3.SMALL, figure3.SLOW)
+)
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,11 @@ def write(found: dict) -> None:
         found=found,
         goals=list(goals(found)),
         median=median,
+        one=ENOUGH,
+        split=SPLIT,
+        hot=HOT,
+        small=SMALL,
+        slow=SLOW,
         plots={name: {title: f"experiments/{_file_name(name, title)}.svg" for title in charts}
                for name, charts in plots.items()},
     )  # fmt: skip

@@ -6,6 +6,9 @@ one-to-one to a destination with enough memory. Idle, with a guest that rewrites
 guest under load from outside. Links are not shaped, and then at 1 Gbit/s, as the paper's were: with these the lab's
 processors are not what is short.
 
+The sub-host's memserver has huge pages, as memserver_huge_pages of the role memserver gives it; and small ones, to see
+what they cost. The VM has small ones wherever it is.
+
 Loads are of a steady rate, of which the machine could do several times as much: hosts of their own would not take
 processors from each other. So memcached is asked for several items at once, as it is where it is used in earnest (24 in
 the mean: Nishtala et al., Scaling Memcache at Facebook, NSDI 2013). One by one, 1,000 items a second were half of what
@@ -20,7 +23,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from lab.links import Hosts
-from native.bench.stage import GIB, Stage
+from native.bench.huge_pages import set_aside
+from native.bench.stage import GIB, Stage, processor
 from native.experiments.limited import Limited, swap
 from native.experiments.memcached.guest import Memcached
 from native.experiments.scaling import RATE
@@ -48,22 +52,26 @@ AFTER = 6
 
 @dataclass(frozen=True)
 class Way:
-    """How the VM gets there; limited is whether the destination has FREE memory only."""
+    """How the VM gets there; limited is whether the destination has FREE memory only, and huge_pages the sub-host's."""
 
     name: str
     stock: bool = True
     limited: bool = True
     disk_rate: int = 0
     policy: str = ""
+    huge_pages: bool = True
 
 
 ENOUGH = Way("one-to-one, enough memory", limited=False)
 SPLIT = Way("split migration at an address", stock=False, policy="threshold")
 HOT = Way("split migration, hot pages to the main host", stock=False, policy="hot")
+SMALL = Way(
+    "split migration at an address, small pages on the sub-host", stock=False, policy="threshold", huge_pages=False
+)
 SWAP = Way("one-to-one onto swap")
 SLOW = Way("one-to-one onto swap on an ordinary disk", disk_rate=ORDINARY_DISK)
 # Those that are held against each other follow each other: a machine's speed is not the same for long.
-WAYS = (ENOUGH, SPLIT, HOT, SWAP, SLOW)
+WAYS = (ENOUGH, SPLIT, HOT, SMALL, SWAP, SLOW)
 OVER_LINKS = (ENOUGH, SPLIT, SLOW)  # ideal, ours, and today's
 MEMCACHED = "memcached"
 LOADS = {
@@ -78,7 +86,9 @@ def run(hosts: Hosts, number: int, quick: bool) -> list[dict]:
     cases += [(RATE, load, way) for load in ("idle", MEMCACHED) for way in OVER_LINKS]
     if quick:
         cases = [(0, "rewriting random pages", way) for way in OVER_LINKS]
-    return [{"rate_mbit_s": rate, "load": load, **move(hosts, rate, load, way)} for rate, load, way in cases]
+    # As much as a memserver of a Stage may have.
+    with set_aside(2 * MEMORY):
+        return [{"rate_mbit_s": rate, "load": load, **move(hosts, rate, load, way)} for rate, load, way in cases]
 
 
 def move(hosts: Hosts, rate: int, load: str, way: Way) -> dict:
@@ -97,12 +107,15 @@ def move(hosts: Hosts, rate: int, load: str, way: Way) -> dict:
 
 def move_stage(stage: Stage, way: Way, count: Callable[[], int], begin: Callable[[Vm], None] | None = None) -> dict:
     """Move the VM of a stage once; what the guest did meanwhile is told by a count that grows."""
+    stage.huge_pages = way.huge_pages
     source = stage.start_running(0, stock=way.stock) if begin is None else stage.start(0, stock=way.stock)
     if begin:
         begin(source)
     with destination(way) as prefix, Throughput(count) as throughput:
         target = stage.start(1, stock=way.stock, incoming=True, prefix=prefix)
+        began, clients = processor(source.process.pid), time.process_time()
         time.sleep(BEFORE)
+        guest, clients = processor(source.process.pid) - began, time.process_time() - clients
         if not way.stock:
             stage.aim(source, FREE, [2], policy=way.policy)
         moved = stage.move(source, target, 1)
@@ -116,6 +129,8 @@ def move_stage(stage: Stage, way: Way, count: Callable[[], int], begin: Callable
             "mib": moved.bytes_of_links[0] / MIB,
             "idle": moved.idle,
             "processor_s": sum(moved.processor.values()),
+            "guest_processors": guest / BEFORE,
+            "clients_processors": clients / BEFORE,
             "rate_before": throughput.rate(moved.began - BEFORE + 1, moved.began),
             "rate_during": throughput.rate(moved.began, moved.ended),
             "rate_after": throughput.rate(moved.ended, moved.ended + AFTER),
