@@ -184,9 +184,9 @@ def idle() -> float:
 
 
 def resident(pid: int) -> int:
-    """Bytes of a program that are in memory."""
-    (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS:")]
-    return int(line.split()[1]) * 1024
+    """Bytes of a program that are in memory, huge pages that were set aside included."""
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith(("VmRSS:", "HugetlbPages:"))) * 1024
 
 
 def _bytes_of_link(namespace: str) -> int:

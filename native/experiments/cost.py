@@ -8,6 +8,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from lab.links import Hosts
+from native.bench.huge_pages import set_aside
 from native.bench.stage import GIB, Stage, resident
 from tests.native.certificates import Authority
 from tests.qemu import guests
@@ -17,13 +18,15 @@ from tests.qemu.split import MIB, where
 MEMORY = 2 * GIB
 LIMIT = 1 * GIB
 FILLED = 1536 * MIB
-WAYS = ("plain", "TLS", "TLS and sealed pages", "plain, two copies")
+WAYS = ("plain", "plain, huge pages on sub-hosts", "TLS", "TLS and sealed pages", "plain, two copies")
 SUB_HOSTS = (2, 3)
 
 
 def run(hosts: Hosts, number: int, quick: bool) -> list[dict]:
     """A row for each way."""
-    return [{"way": way, **move(hosts, way)} for way in (WAYS[:1] if quick else WAYS)]
+    # As much as a memserver of a Stage may have.
+    with set_aside(2 * MEMORY):
+        return [{"way": way, **move(hosts, way)} for way in (WAYS[:1] if quick else WAYS)]
 
 
 def move(hosts: Hosts, way: str) -> dict:
@@ -38,7 +41,7 @@ def move(hosts: Hosts, way: str) -> dict:
             options = ["--tls", str(certificates), "--peers", str(peers)]
             devices = [*credentials(certificates), *server_credentials(certificates)]
         stage = Stage(hosts, guests.linux(f"smemv.fill={FILLED // MIB}M smemv.rate=10"), MEMORY, options,
-                      lambda: (devices, ()))  # fmt: skip
+                      lambda: (devices, ()), huge_pages="huge pages" in way)  # fmt: skip
         with stage:
             source = stage.start_running(0, stock=False)
             target = stage.start(1, stock=False, incoming=True)

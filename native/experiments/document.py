@@ -13,13 +13,12 @@ import pygal
 from pygal.style import CleanStyle
 
 from native.experiments import figure3
+from native.experiments.scaling import RATE
 
 HERE = Path(__file__).resolve().parent
 DOCS = HERE.parents[1] / "docs"
 PLOTS = DOCS / "experiments"
-ENOUGH, SPLIT, HOT, SMALL, SLOW = (
-    way.name for way in (figure3.ENOUGH, figure3.SPLIT, figure3.HOT, figure3.SMALL, figure3.SLOW)
-)
+ENOUGH, SPLIT, HOT, SLOW = (way.name for way in (figure3.ENOUGH, figure3.SPLIT, figure3.HOT, figure3.SLOW))
 
 
 @dataclass(frozen=True)
@@ -43,11 +42,9 @@ def median(rows: list[dict], key: str, **where: object) -> float | None:
 
 def goals(found: dict) -> Iterator[Goal]:
     """Those that the parts that were run can tell of."""
-    if "figure3" in found:
-        for rate in dict.fromkeys(row["rate_mbit_s"] for row in found["figure3"]["rows"]):
-            rows = [row for row in found["figure3"]["rows"] if row["rate_mbit_s"] == rate]
-            links = f"; links of {rate} Mbit/s" if rate else ""
-            yield from (replace(goal, what=goal.what + links) for goal in _figure3_goals(rows))
+    for name, links in (("figure3", ""), ("over_links", f"; links of {RATE} Mbit/s")):
+        if name in found and found[name]["rows"]:
+            yield from (replace(goal, what=goal.what + links) for goal in _figure3_goals(found[name]["rows"]))
     if "scaling" in found:
         rows = found["scaling"]["rows"]
         for size in sorted({row["memory_gib"] for row in rows}):
@@ -65,7 +62,7 @@ def goals(found: dict) -> Iterator[Goal]:
 
 
 def _figure3_goals(rows: list[dict]) -> Iterator[Goal]:
-    """Those of rows that have links of one speed."""
+    """Those of Figure 3, over whatever links."""
     loads = list(dict.fromkeys(row["load"] for row in rows))
 
     def found(key: str, load: str, way: str) -> float | None:
@@ -122,7 +119,6 @@ def write(found: dict) -> None:
         one=ENOUGH,
         split=SPLIT,
         hot=HOT,
-        small=SMALL,
         slow=SLOW,
         plots={name: {title: f"experiments/{_file_name(name, title)}.svg" for title in charts}
                for name, charts in plots.items()},
@@ -140,7 +136,6 @@ def _chart(kind: type, title: str, unit: str, **settings: object):
 
 
 def _figure3(rows: list[dict]) -> dict:
-    rows = [row for row in rows if not row["rate_mbit_s"]]
     loads = list(dict.fromkeys(row["load"] for row in rows))
     bars = _chart(pygal.Bar, "Time of a migration of 2 GB to a destination with 1 GB free", "s", x_labels=loads)
     for way in figure3.WAYS:

@@ -3,11 +3,10 @@
 
 A split migration places pages by an address, as the paper's did, or samples first which are hot. Beside it the ideal:
 one-to-one to a destination with enough memory. Idle, with a guest that rewrites random pages, and with memcached in the
-guest under load from outside. Links are not shaped, and then at 1 Gbit/s, as the paper's were: with these the lab's
-processors are not what is short.
+guest under load from outside. Links are not shaped here; over_links.py has some that are.
 
-The sub-host's memserver has huge pages, as memserver_huge_pages of the role memserver gives it; and small ones, to see
-what they cost. The VM has small ones wherever it is.
+The sub-host's memserver has huge pages, as memserver_huge_pages of the role memserver gives it; what small ones cost is
+in cost.py. The VM has small ones wherever it is.
 
 Loads are of a steady rate, of which the machine could do several times as much: hosts of their own would not take
 processors from each other. So memcached is asked for several items at once, as it is where it is used in earnest (24 in
@@ -19,7 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from lab.links import Hosts
@@ -52,27 +51,23 @@ AFTER = 6
 
 @dataclass(frozen=True)
 class Way:
-    """How the VM gets there; limited is whether the destination has FREE memory only, and huge_pages the sub-host's."""
+    """How the VM gets there; limited is whether the destination has FREE memory only."""
 
     name: str
     stock: bool = True
     limited: bool = True
     disk_rate: int = 0
     policy: str = ""
-    huge_pages: bool = True
 
 
 ENOUGH = Way("one-to-one, enough memory", limited=False)
 SPLIT = Way("split migration at an address", stock=False, policy="threshold")
 HOT = Way("split migration, hot pages to the main host", stock=False, policy="hot")
-SMALL = Way(
-    "split migration at an address, small pages on the sub-host", stock=False, policy="threshold", huge_pages=False
-)
 SWAP = Way("one-to-one onto swap")
 SLOW = Way("one-to-one onto swap on an ordinary disk", disk_rate=ORDINARY_DISK)
 # Those that are held against each other follow each other: a machine's speed is not the same for long.
-WAYS = (ENOUGH, SPLIT, HOT, SMALL, SWAP, SLOW)
-OVER_LINKS = (ENOUGH, SPLIT, SLOW)  # ideal, ours, and today's
+WAYS = (ENOUGH, SPLIT, HOT, SWAP, SLOW)
+COMPARED = (ENOUGH, SPLIT, SLOW)  # ideal, ours, and today's
 MEMCACHED = "memcached"
 LOADS = {
     "idle": "smemv.fill=1536M smemv.rate=10",
@@ -81,14 +76,19 @@ LOADS = {
 
 
 def run(hosts: Hosts, number: int, quick: bool) -> list[dict]:
-    """A row for each way and load, and speed of the links: ms, ms of downtime, and the guest's work a second."""
-    cases = [(0, load, way) for load in (*LOADS, MEMCACHED) for way in WAYS]
-    cases += [(RATE, load, way) for load in ("idle", MEMCACHED) for way in OVER_LINKS]
+    """A row for each load and way, unshaped: ms, ms of downtime, and the guest's work a second."""
     if quick:
-        cases = [(0, "rewriting random pages", way) for way in OVER_LINKS]
+        return moves(hosts, 0, ["rewriting random pages"], COMPARED)
+    return moves(hosts, 0, [*LOADS, MEMCACHED], WAYS)
+
+
+def moves(hosts: Hosts, rate: int, loads: Sequence[str], ways: Sequence[Way]) -> list[dict]:
+    """A row for each load and way, over links of that speed."""
     # As much as a memserver of a Stage may have.
     with set_aside(2 * MEMORY):
-        return [{"rate_mbit_s": rate, "load": load, **move(hosts, rate, load, way)} for rate, load, way in cases]
+        return [
+            {"rate_mbit_s": rate, "load": load, **move(hosts, rate, load, way)} for load in loads for way in ways
+        ]
 
 
 def move(hosts: Hosts, rate: int, load: str, way: Way) -> dict:
@@ -107,7 +107,7 @@ def move(hosts: Hosts, rate: int, load: str, way: Way) -> dict:
 
 def move_stage(stage: Stage, way: Way, count: Callable[[], int], begin: Callable[[Vm], None] | None = None) -> dict:
     """Move the VM of a stage once; what the guest did meanwhile is told by a count that grows."""
-    stage.huge_pages = way.huge_pages
+    stage.huge_pages = True
     source = stage.start_running(0, stock=way.stock) if begin is None else stage.start(0, stock=way.stock)
     if begin:
         begin(source)
