@@ -24,13 +24,13 @@ SUB_HOSTS = (2, 3)
 
 def run(hosts: Hosts, number: int, quick: bool) -> list[dict]:
     """A row for each way."""
-    # As much as a memserver of a Stage may have.
-    with set_aside(2 * MEMORY):
-        return [{"way": way, **move(hosts, way)} for way in (WAYS[:1] if quick else WAYS)]
+    return [{"way": way, **move(hosts, way)} for way in (WAYS[:1] if quick else WAYS)]
 
 
 def move(hosts: Hosts, way: str) -> dict:
-    with tempfile.TemporaryDirectory(prefix="smemv-") as folder:
+    huge_pages = "huge pages" in way
+    # As much as a memserver of a Stage may have.
+    with set_aside(2 * MEMORY if huge_pages else 0), tempfile.TemporaryDirectory(prefix="smemv-") as folder:
         options, devices = ["--plain"], []
         encrypted = way.startswith("TLS")
         if encrypted:
@@ -41,7 +41,7 @@ def move(hosts: Hosts, way: str) -> dict:
             options = ["--tls", str(certificates), "--peers", str(peers)]
             devices = [*credentials(certificates), *server_credentials(certificates)]
         stage = Stage(hosts, guests.linux(f"smemv.fill={FILLED // MIB}M smemv.rate=10"), MEMORY, options,
-                      lambda: (devices, ()), huge_pages="huge pages" in way)  # fmt: skip
+                      lambda: (devices, ()), huge_pages=huge_pages)  # fmt: skip
         with stage:
             source = stage.start_running(0, stock=False)
             target = stage.start(1, stock=False, incoming=True)
