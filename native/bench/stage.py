@@ -114,7 +114,7 @@ class Stage:
         if host not in self.memservers:
             place = self.hosts.hosts[host]
             options = [*self.options, *(["--huge-pages"] if self.huge_pages else [])]
-            server = Memserver(binaries.memserver(), self._folder / f"sub-{host}", 2 * self.memory,
+            server = Memserver(binaries.memserver(), self._folder / f"sub-{host}", capacity(self.memory),
                                options=options, address=place.address, prefix=place.prefix)  # fmt: skip
             self.memservers[host] = self.enter(server)
         return self.memservers[host]
@@ -169,6 +169,11 @@ class Stage:
 
     def _links(self) -> list[int]:
         return [_bytes_of_link(host.namespace) for host in self.hosts.hosts]
+
+
+def capacity(memory: int) -> int:
+    """Bytes that each memserver of a Stage may hold whose VM has so many: two copies of each page."""
+    return 2 * memory
 
 
 def processor(pid: int) -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lab.links import Hosts
 from native.bench.huge_pages import set_aside
-from native.bench.stage import GIB, Stage, resident
+from native.bench.stage import GIB, Stage, capacity, resident
 from tests.native.certificates import Authority
 from tests.qemu import guests
 from tests.qemu.hosts import CREDENTIALS, credentials, encrypt, server_credentials
@@ -29,8 +29,7 @@ def run(hosts: Hosts, number: int, quick: bool) -> list[dict]:
 
 def move(hosts: Hosts, way: str) -> dict:
     huge_pages = "huge pages" in way
-    # As much as a memserver of a Stage may have.
-    with set_aside(2 * MEMORY if huge_pages else 0), tempfile.TemporaryDirectory(prefix="smemv-") as folder:
+    with set_aside(capacity(MEMORY) if huge_pages else 0), tempfile.TemporaryDirectory(prefix="smemv-") as folder:
         options, devices = ["--plain"], []
         encrypted = way.startswith("TLS")
         if encrypted:

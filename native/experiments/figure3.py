@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 from lab.links import Hosts
 from native.bench.huge_pages import set_aside
-from native.bench.stage import GIB, Stage, processor
+from native.bench.stage import GIB, Stage, capacity, processor
 from native.experiments.limited import Limited, swap
 from native.experiments.memcached.guest import Memcached
 from native.experiments.scaling import RATE
@@ -84,8 +84,7 @@ def run(hosts: Hosts, number: int, quick: bool) -> list[dict]:
 
 def moves(hosts: Hosts, rate: int, loads: Sequence[str], ways: Sequence[Way]) -> list[dict]:
     """A row for each load and way, over links of that speed."""
-    # As much as a memserver of a Stage may have.
-    with set_aside(2 * MEMORY):
+    with set_aside(capacity(MEMORY)):
         return [
             {"rate_mbit_s": rate, "load": load, **move(hosts, rate, load, way)} for load in loads for way in ways
         ]
