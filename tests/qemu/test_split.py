@@ -76,6 +76,24 @@ def test_vm_is_stopped_for_what_it_dirties_in_a_short_pass(hosts: Hosts) -> None
     assert run_within(destination, place.limit, seconds=2)["wrong"] == 0
 
 
+def test_pages_of_the_main_host_come_without_a_fault(hosts: Hosts) -> None:
+    place = Place(guests.linux("smemv.fill=128M smemv.rate=10"), 256 * MIB, 192 * MIB)
+    source = hosts.running_vm(place)
+    destination = hosts.vm(place, incoming=True)
+    set_target(source, "test", place.memory, place.limit, hosts.memservers(place, 2), policy="threshold")
+    before = faults(destination)
+    source.migrate_to(destination)
+    there = where(destination)["resident"] // PAGE
+    assert there > 128 * MIB // PAGE // 2
+    assert faults(destination) - before < there // 2
+    assert run_within(destination, place.limit, seconds=2)["wrong"] == 0
+
+
+def faults(vm: Vm) -> int:
+    """How often the kernel has had to give a VM's process memory that it touched."""
+    return int(Path(f"/proc/{vm.process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[7])
+
+
 def test_limit_can_be_lowered_and_raised(hosts: Hosts) -> None:
     place = linux()
     source = hosts.running_vm(place)

@@ -39,6 +39,12 @@ bool smemv_take_dirty_page(RAMBlock *block, unsigned long page);
 bool smemv_discard_range(RAMBlock *block, uint64_t start, uint64_t length);
 
 /*
+ * A page of guest RAM, which precopy has sent, is next in @f, and belongs at
+ * @host. Returns whether it was read: false where it is to be as usual.
+ */
+bool smemv_load_page(QEMUFile *f, void *host);
+
+/*
  * The destination has loaded the VM from @f with @ret: claim the sessions, so
  * that the VM may run here and nowhere else.
  *

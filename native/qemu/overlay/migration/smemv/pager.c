@@ -5,6 +5,7 @@
  */
 #include "qemu/osdep.h"
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include "qemu/bitmap.h"
 #include "qemu/lockable.h"
 #include "qemu/timer.h"
@@ -64,6 +65,21 @@ bool smemv_pager_supported(Error **errp)
     return true;
 }
 
+static bool register_ram(SmemvPager *p, uint64_t mode, Error **errp)
+{
+    for (unsigned i = 0; i < p->map->n_blocks; i++) {
+        SmemvBlock *b = &p->map->blocks[i];
+
+        if (uffd_register_memory(p->uffd, b->host, b->pages << SMEMV_PAGE_BITS,
+                                 mode, NULL)) {
+            error_setg(errp, "cannot register guest RAM %s with userfaultfd",
+                       b->name);
+            return false;
+        }
+    }
+    return true;
+}
+
 /*
  * Empty what is placed elsewhere, and see what is touched of it. The VM is
  * paused: what takes time for each page is done before, or after.
@@ -85,18 +101,8 @@ static bool take_over_ram(SmemvPager *p, Error **errp)
             return false;
         }
     }
-    for (unsigned i = 0; i < map->n_blocks; i++) {
-        SmemvBlock *b = &map->blocks[i];
-
-        if (uffd_register_memory(p->uffd, b->host, b->pages << SMEMV_PAGE_BITS,
-                                 UFFDIO_REGISTER_MODE_MISSING, NULL)) {
-            error_setg(errp, "cannot register guest RAM %s with userfaultfd",
-                       b->name);
-            return false;
-        }
-    }
     g_clear_pointer(&p->stale, g_free);
-    return true;
+    return register_ram(p, UFFDIO_REGISTER_MODE_MISSING, errp);
 }
 
 /* Tell the threads to end. */
@@ -169,6 +175,10 @@ SmemvPager *smemv_pager_new(SmemvSession *session, SmemvPageMap *map,
         error_setg(errp, "cannot open userfaultfd");
         return NULL;
     }
+    /* What is missing is not waited for yet: see smemv_pager_load(). */
+    if (!register_ram(p, UFFDIO_REGISTER_MODE_WP, errp)) {
+        return NULL;
+    }
     if (!smemv_staging_init(&p->staging, p->uffd,
                             smemv_pager_lingering(limit, false), errp)) {
         return NULL;
@@ -184,6 +194,19 @@ SmemvPager *smemv_pager_new(SmemvSession *session, SmemvPageMap *map,
     p->lookout = smemv_lookout_new(p);
     p->rebuild = smemv_rebuild_new(p);
     return p->evictor ? p : NULL;
+}
+
+void smemv_pager_load(SmemvPager *p, void *host, const void *data)
+{
+    struct uffdio_copy c = {
+        .dst = (uintptr_t)host,
+        .src = (uintptr_t)data,
+        .len = SMEMV_PAGE_SIZE,
+    };
+
+    if (ioctl(p->uffd, UFFDIO_COPY, &c)) {
+        memcpy(host, data, SMEMV_PAGE_SIZE);
+    }
 }
 
 bool smemv_pager_start(SmemvPager *p, Error **errp)

@@ -144,6 +144,12 @@ bool smemv_pager_supported(Error **errp);
 SmemvPager *smemv_pager_new(SmemvSession *session, SmemvPageMap *map,
                             uint64_t limit, Error **errp);
 
+/*
+ * A page of precopy, @data, belongs at @host. Where nothing is yet, the kernel
+ * takes memory and copies to it, rather than clear it for a fault first.
+ */
+void smemv_pager_load(SmemvPager *p, void *host, const void *data);
+
 /* Take over the guest's RAM, as the map says: pages come in from now on. */
 bool smemv_pager_start(SmemvPager *p, Error **errp);
 

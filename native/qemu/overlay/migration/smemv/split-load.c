@@ -407,6 +407,20 @@ int smemv_load_state(QEMUFile *f, void *opaque, int version_id)
     return -EINVAL;
 }
 
+bool smemv_load_page(QEMUFile *f, void *host)
+{
+    uint8_t *data = host;
+
+    if (!load.pager) {
+        return false;
+    }
+    qemu_get_buffer_in_place(f, &data, SMEMV_PAGE_SIZE);
+    if (data != host) {
+        smemv_pager_load(load.pager, host, data);
+    }
+    return true;
+}
+
 static int claim_incoming(void)
 {
     SmemvPager *pager = smemv_pager();
