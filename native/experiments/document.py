@@ -20,6 +20,13 @@ DOCS = HERE.parents[1] / "docs"
 PLOTS = DOCS / "experiments"
 ENOUGH, SPLIT, HOT, SLOW = (way.name for way in (figure3.ENOUGH, figure3.SPLIT, figure3.HOT, figure3.SLOW))
 
+# The parts that have its cases, and what their goals say of where that was.
+FIGURE3 = {
+    "figure3": "",
+    "own_processors": "; processors of each host's own",
+    "over_links": f"; links of {RATE} Mbit/s",
+}
+
 
 @dataclass(frozen=True)
 class Goal:
@@ -40,11 +47,16 @@ def median(rows: list[dict], key: str, **where: object) -> float | None:
     return statistics.median(values) if values else None
 
 
+def cases(rows: list[dict], *keys: str) -> list[dict]:
+    """What these rows have under these keys, each once."""
+    return [dict(zip(keys, case)) for case in dict.fromkeys(tuple(row.get(key) for key in keys) for row in rows)]
+
+
 def goals(found: dict) -> Iterator[Goal]:
     """Those that the parts that were run can tell of."""
-    for name, links in (("figure3", ""), ("over_links", f"; links of {RATE} Mbit/s")):
+    for name, where in FIGURE3.items():
         if name in found and found[name]["rows"]:
-            yield from (replace(goal, what=goal.what + links) for goal in _figure3_goals(found[name]["rows"]))
+            yield from (replace(goal, what=goal.what + where) for goal in _figure3_goals(found[name]["rows"]))
     if "scaling" in found:
         rows = found["scaling"]["rows"]
         for size in sorted({row["memory_gib"] for row in rows}):
@@ -116,6 +128,7 @@ def write(found: dict) -> None:
         found=found,
         goals=list(goals(found)),
         median=median,
+        cases=cases,
         one=ENOUGH,
         split=SPLIT,
         hot=HOT,

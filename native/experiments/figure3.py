@@ -3,7 +3,8 @@
 
 A split migration places pages by an address, as the paper's did, or samples first which are hot. Beside it the ideal:
 one-to-one to a destination with enough memory. Idle, with a guest that rewrites random pages, and with memcached in the
-guest under load from outside. Links are not shaped here; over_links.py has some that are.
+guest under load from outside. Links are not shaped here, and hosts share the machine's processors; over_links.py and
+own_processors.py have others.
 
 The sub-host's memserver has huge pages, as memserver_huge_pages of the role memserver gives it; what small ones cost is
 in cost.py. The VM has small ones wherever it is.
@@ -138,6 +139,8 @@ def move_stage(stage: Stage, way: Way, count: Callable[[], int], begin: Callable
             "mib": moved.bytes_of_links[0] / MIB,
             "idle": moved.idle,
             "processor_s": sum(moved.processor.values()),
+            "source_s": moved.processor["source"],
+            "destination_s": moved.processor["destination"],
             "guest_processors": guest / BEFORE,
             "clients_processors": clients / BEFORE,
             "rate_before": throughput.rate(moved.began - BEFORE + 1, moved.began),

@@ -83,8 +83,8 @@ class Limited:
         if self._disk_rate:
             settings |= {f"IO{way}BandwidthMax": f"/ {self._disk_rate}" for way in ("Read", "Write")}
         properties = [f"--property={key}={value}" for key, value in settings.items()]
-        return ("systemd-run", "--scope", "--quiet", "--collect", f"--unit={self._name}", *properties, "--",
-                *SMALL_PAGES)  # fmt: skip
+        return ("systemd-run", "--scope", "--quiet", "--collect", "--slice-inherit", f"--unit={self._name}",
+                *properties, "--", *SMALL_PAGES)  # fmt: skip
 
 
 @contextlib.contextmanager

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Hosts of a lab that have processors of their own: each is held to a part of the machine's, and takes no other."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from lab import cgroup
+from lab.links import Hosts
+
+# A program that has had its part waits for no longer than this.
+PERIOD = 0.01  # seconds
+
+
+@contextlib.contextmanager
+def own(hosts: Hosts, parts: Sequence[float]) -> Iterator[Hosts]:
+    """These hosts, of which the first ones have such parts of all the machine's processors.
+
+    Their programs are to have ended when the context does.
+    """
+    with contextlib.ExitStack() as stack:
+        limited = [
+            replace(host, prefix=(*stack.enter_context(_group(number, part * (os.cpu_count() or 1))), *host.prefix))
+            for number, (host, part) in enumerate(zip(hosts.hosts, parts))
+        ]
+        yield replace(hosts, hosts=[*limited, *hosts.hosts[len(parts) :]])
+
+
+@contextlib.contextmanager
+def _group(number: int, processors: float) -> Iterator[tuple[str, ...]]:
+    """A command to run programs by that are to have so many processors together."""
+    name = f"smemv_experiment_{os.getpid()}_{number}"
+    if Path("/run/systemd/system").exists():
+        name += ".slice"
+        limits = [f"CPUQuota={processors:.1%}", f"CPUQuotaPeriodSec={PERIOD * 1000:.0f}ms"]
+        subprocess.run(["systemctl", "set-property", "--runtime", name, *limits], check=True)
+        try:
+            yield ("systemd-run", "--scope", "--quiet", "--collect", f"--slice={name}", "--")
+        finally:
+            subprocess.run(["systemctl", "stop", name], check=False)
+            subprocess.run(["systemctl", "revert", name], check=False)
+        return
+    group = next(mount.path for mount in cgroup.mounts() if "cpu" in mount.controllers.split(",")) / name
+    group.mkdir()
+    try:
+        cgroup.write(group / "cpu.cfs_period_us", round(PERIOD * 1e6))
+        cgroup.write(group / "cpu.cfs_quota_us", round(processors * PERIOD * 1e6))
+        yield ("sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh")
+    finally:
+        # The kernel counts a process that has ended a little longer.
+        deadline = time.monotonic() + 10
+        while group.exists() and time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                group.rmdir()
+            time.sleep(0.05)
