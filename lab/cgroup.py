@@ -175,6 +175,15 @@ def _pids(group: Path) -> list[int]:
     return pids
 
 
+def remove(group: Path) -> None:
+    """Remove a cgroup whose processes have ended, which the kernel counts a little longer."""
+    deadline = time.monotonic() + 10
+    while group.exists() and time.monotonic() < deadline:
+        with suppress(OSError):
+            group.rmdir()
+        time.sleep(0.05)
+
+
 def write(path: Path, value: int | str) -> None:
     """Write a setting; LabError says which one was not taken, and why."""
     try:

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,12 +52,7 @@ class Limited:
         # Where something failed, programs may be there still; what they have in swap would not come back for the limit.
         self._end_programs()
         for group in self._groups:
-            # The kernel counts a process that has ended a little longer.
-            deadline = time.monotonic() + 10
-            while group.exists() and time.monotonic() < deadline:
-                with contextlib.suppress(OSError):
-                    group.rmdir()
-                time.sleep(0.05)
+            cgroup.remove(group)
 
     def _throttle_machine(self, disk_rate: int) -> None:
         root = self._groups[1].parent

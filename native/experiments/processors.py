@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -53,9 +52,4 @@ def _group(number: int, processors: float) -> Iterator[tuple[str, ...]]:
         cgroup.write(group / "cpu.cfs_quota_us", round(processors * PERIOD * 1e6))
         yield ("sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh")
     finally:
-        # The kernel counts a process that has ended a little longer.
-        deadline = time.monotonic() + 10
-        while group.exists() and time.monotonic() < deadline:
-            with contextlib.suppress(OSError):
-                group.rmdir()
-            time.sleep(0.05)
+        cgroup.remove(group)
