@@ -65,12 +65,13 @@ bool smemv_pager_supported(Error **errp)
     return true;
 }
 
-static bool register_ram(SmemvPager *p, uint64_t mode, Error **errp)
+bool smemv_pager_register_ram(const SmemvPageMap *map, int uffd, uint64_t mode,
+                              Error **errp)
 {
-    for (unsigned i = 0; i < p->map->n_blocks; i++) {
-        SmemvBlock *b = &p->map->blocks[i];
+    for (unsigned i = 0; i < map->n_blocks; i++) {
+        SmemvBlock *b = &map->blocks[i];
 
-        if (uffd_register_memory(p->uffd, b->host, b->pages << SMEMV_PAGE_BITS,
+        if (uffd_register_memory(uffd, b->host, b->pages << SMEMV_PAGE_BITS,
                                  mode, NULL)) {
             error_setg(errp, "cannot register guest RAM %s with userfaultfd",
                        b->name);
@@ -102,7 +103,8 @@ static bool take_over_ram(SmemvPager *p, Error **errp)
         }
     }
     g_clear_pointer(&p->stale, g_free);
-    return register_ram(p, UFFDIO_REGISTER_MODE_MISSING, errp);
+    return smemv_pager_register_ram(map, p->uffd, UFFDIO_REGISTER_MODE_MISSING,
+                                    errp);
 }
 
 /* Tell the threads to end. */
@@ -176,7 +178,8 @@ SmemvPager *smemv_pager_new(SmemvSession *session, SmemvPageMap *map,
         return NULL;
     }
     /* What is missing is not waited for yet: see smemv_pager_load(). */
-    if (!register_ram(p, UFFDIO_REGISTER_MODE_WP, errp)) {
+    if (!smemv_pager_register_ram(map, p->uffd, UFFDIO_REGISTER_MODE_WP,
+                                  errp)) {
         return NULL;
     }
     if (!smemv_staging_init(&p->staging, p->uffd,

@@ -137,6 +137,13 @@ static inline uint64_t smemv_pager_lingering(uint64_t limit, bool migrates)
 bool smemv_pager_supported(Error **errp);
 
 /*
+ * Register all guest RAM with @uffd, in @mode (UFFDIO_REGISTER_MODE_*). After
+ * an error some is, until the descriptor is closed.
+ */
+bool smemv_pager_register_ram(const SmemvPageMap *map, int uffd, uint64_t mode,
+                              Error **errp);
+
+/*
  * A pager that is connected to each sub-host, for a VM that will have @limit
  * pages resident at the most. What takes time is done here, before the
  * switch-over. NULL on an error: this process can but end then.

@@ -444,21 +444,9 @@ static bool watch_prepare(SmemvWatch *w, Error **errp)
         error_setg(errp, "cannot open userfaultfd");
         return false;
     }
-    if (!make_mirror(w, errp)) {
-        return false;
-    }
-    for (unsigned i = 0; i < w->map->n_blocks; i++) {
-        SmemvBlock *b = &w->map->blocks[i];
-
-        if (uffd_register_memory(w->uffd, b->host, b->pages << SMEMV_PAGE_BITS,
-                                 UFFDIO_REGISTER_MODE_MISSING, NULL)) {
-            /* The others are given up with the descriptor. */
-            error_setg(errp, "cannot register guest RAM %s with userfaultfd",
-                       b->name);
-            return false;
-        }
-    }
-    return true;
+    return make_mirror(w, errp) &&
+           smemv_pager_register_ram(w->map, w->uffd,
+                                    UFFDIO_REGISTER_MODE_MISSING, errp);
 }
 
 SmemvWatch *smemv_watch_start(SmemvPageMap *map, uint8_t *seen, unsigned ms,
