@@ -129,6 +129,7 @@ def write(found: dict) -> None:
         goals=list(goals(found)),
         median=median,
         cases=cases,
+        moves=[row for name in FIGURE3 for row in found[name]["rows"]] if FIGURE3.keys() <= found.keys() else [],
         one=ENOUGH,
         split=SPLIT,
         hot=HOT,
