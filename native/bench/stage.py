@@ -23,7 +23,7 @@ from tests.qemu import binaries
 from tests.qemu.guests import Guest
 from tests.qemu.memserver import Memserver
 from tests.qemu.split import MIB, shares, where
-from tests.qemu.vm import Vm, start
+from tests.qemu.vm import StillMigrating, Vm, start
 
 GIB = 1 << 30
 TIMEOUT = 900  # seconds
@@ -39,10 +39,11 @@ _T = TypeVar("_T")
 class Move:
     """What one move took."""
 
-    total_time: float  # ms, until nothing is left to be moved
-    source_time: float  # ms, until the source was rid of the VM
+    completed: bool
+    total_time: float  # ms, until nothing is left to be moved, or it was given up
+    source_time: float  # ms, until the source was rid of the VM, or it was given up
     resident: int  # bytes of the VM on the source when it began; 0 where no memserver takes part
-    downtime: float  # ms
+    downtime: float | None  # ms; None where it was given up
     began: float  # time.monotonic()
     ended: float
     processor: dict[str, float]  # seconds of each program
@@ -132,8 +133,11 @@ class Stage:
         vm.qmp("smemv-set-target", name="experiment", main_limit=limit, sub_hosts=aims,
                **{"policy": "threshold", **options})  # fmt: skip
 
-    def move(self, source: Vm, destination: Vm, host: int) -> Move:
-        """Migrate, and wait until nothing is left to be moved; the source ends."""
+    def move(self, source: Vm, destination: Vm, host: int, patience: float = 0) -> Move:
+        """Migrate, and wait until nothing is left to be moved; the source ends.
+
+        A migration that has not ended after so many seconds, if not 0, is given up, and the VM stays where it is.
+        """
         programs = self.programs(source, destination)
         for vm in (source, destination):
             vm.set_capabilities("return-path")
@@ -141,18 +145,31 @@ class Stage:
         with touched(max(source.resident(), self._takes)):
             before, links = {name: processor(pid) for name, pid in programs.items()}, self._links()
             began, idle_before = time.monotonic(), idle()
-            state = source.migrate_to(destination, TIMEOUT, self.hosts.hosts[host].address)
+            state = self._migrate(source, destination, host, patience)
             migrated = time.monotonic()
-            while self.memservers and where(destination)["rebalancing"]:
+            while state and self.memservers and where(destination)["rebalancing"]:
                 time.sleep(POLL)
             ended = time.monotonic()
             spare = min((idle() - idle_before) / (ended - began) / (os.cpu_count() or 1), 1)
             spent = {name: processor(pid) - before[name] for name, pid in programs.items()}
         rest = (ended - migrated) * 1000 if self.memservers else 0
         links = [now - then for now, then in zip(self._links(), links)]
-        source.stop()
-        total = state["total-time"]
-        return Move(total + rest, total, resident, state["downtime"], began, ended, spent, spare, links)
+        if state:
+            source.stop()
+        total, down = (state["total-time"], state["downtime"]) if state else ((migrated - began) * 1000, None)
+        return Move(bool(state), total + rest, total, resident, down, began, ended, spent, spare, links)
+
+    def _migrate(self, source: Vm, destination: Vm, host: int, patience: float) -> dict | None:
+        """What query-migrate says of it in the end; None if it was given up."""
+        source.begin_migration(destination, self.hosts.hosts[host].address)
+        try:
+            return source.complete_migration(destination, patience or TIMEOUT)
+        except StillMigrating:
+            if not patience:
+                raise
+        source.qmp("migrate_cancel")
+        source.wait_for_migration(TIMEOUT)
+        return None
 
     def programs(self, source: Vm, destination: Vm) -> dict[str, int]:
         """The process of each program that takes part in a move."""

@@ -18,7 +18,7 @@ from native.experiments.scaling import RATE
 HERE = Path(__file__).resolve().parent
 DOCS = HERE.parents[1] / "docs"
 PLOTS = DOCS / "experiments"
-ENOUGH, SPLIT, HOT, SLOW = (way.name for way in (figure3.ENOUGH, figure3.SPLIT, figure3.HOT, figure3.SLOW))
+ENOUGH, SPLIT, HOT, SWAP, SLOW = (way.name for way in figure3.WAYS)
 
 # The parts that have its cases, and what their goals say of where that was.
 FIGURE3 = {
@@ -42,14 +42,20 @@ class Goal:
 
 
 def median(rows: list[dict], key: str, **where: object) -> float | None:
-    """Of the rows that have these values; None where there are none."""
+    """Of the rows that have these values, and this figure; None where there are none."""
     values = [row[key] for row in rows if all(row.get(name) == value for name, value in where.items())]
+    values = [value for value in values if value is not None]
     return statistics.median(values) if values else None
 
 
 def cases(rows: list[dict], *keys: str) -> list[dict]:
     """What these rows have under these keys, each once."""
     return [dict(zip(keys, case)) for case in dict.fromkeys(tuple(row.get(key) for key in keys) for row in rows)]
+
+
+def given_up(rows: list[dict], **where: object) -> bool:
+    """Whether a move of these rows had not ended when it had all the time that it is given."""
+    return not all(row["completed"] for row in rows if all(row.get(name) == value for name, value in where.items()))
 
 
 def goals(found: dict) -> Iterator[Goal]:
@@ -128,12 +134,16 @@ def write(found: dict) -> None:
         found=found,
         goals=list(goals(found)),
         median=median,
+        given_up=given_up,
         cases=cases,
         moves=[row for name in FIGURE3 for row in found[name]["rows"]] if FIGURE3.keys() <= found.keys() else [],
         one=ENOUGH,
         split=SPLIT,
         hot=HOT,
         slow=SLOW,
+        swap=SWAP,
+        ordinary=figure3.ORDINARY_DISK,
+        patience=figure3.PATIENCE,
         plots={name: {title: f"experiments/{_file_name(name, title)}.svg" for title in charts}
                for name, charts in plots.items()},
     )  # fmt: skip

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from lab.links import Hosts
 from native.bench.huge_pages import set_aside
 from native.bench.stage import GIB, Stage, capacity, processor
-from native.experiments.limited import Limited, swap
+from native.experiments.limited import Disk, Limited, swap
 from native.experiments.memcached.guest import Memcached
 from native.experiments.scaling import RATE
 from native.experiments.throughput import Throughput
@@ -40,8 +40,10 @@ SWAP_SIZE = 4 * GIB
 # QEMU itself, beside the guest's memory: one that was migrated to, which has only what it uses, takes 21 to 25 MiB. One
 # whose guest booted there has some 80, of which the rest can be swapped out for good.
 OVERHEAD = 32 * MIB
-# What an ordinary hard disk moves at best, in bytes a second.
-ORDINARY_DISK = 100 * MIB
+# What an ordinary hard disk does at best. To read elsewhere it seeks, for some 8 ms, and waits for half a turn, for 4.
+ORDINARY_DISK = Disk(100 * MIB, 200)
+# Seconds for a migration onto swap, by the speed of the links: several times what it takes idle.
+PATIENCE = {0: 30, RATE: 60}
 AT_ONCE = 10  # items that memcached is asked for in one request
 # Items a second by the speed of the links: unshaped, processors are what is short, and a thousand take the guest, which
 # is emulated, a quarter of one.
@@ -58,7 +60,7 @@ class Way:
     name: str
     stock: bool = True
     limited: bool = True
-    disk_rate: int = 0
+    disk: Disk | None = None  # where it swaps to; this machine's own by default
     policy: str = ""
 
 
@@ -66,9 +68,10 @@ ENOUGH = Way("one-to-one, enough memory", limited=False)
 SPLIT = Way("split migration at an address", stock=False, policy="threshold")
 HOT = Way("split migration, hot pages to the main host", stock=False, policy="hot")
 SWAP = Way("one-to-one onto swap")
-SLOW = Way("one-to-one onto swap on an ordinary disk", disk_rate=ORDINARY_DISK)
+SLOW = Way("one-to-one onto swap on an ordinary disk", disk=ORDINARY_DISK)
 WAYS = (ENOUGH, SPLIT, HOT, SWAP, SLOW)
 COMPARED = (ENOUGH, SPLIT, SLOW)  # ideal, ours, and today's
+REPEATED = (ENOUGH, SPLIT)  # a second or two of a machine's time; swap waits for its disk, and is alike each time
 MEMCACHED = "memcached"
 LOADS = {
     "idle": "smemv.fill=1536M smemv.rate=10",
@@ -80,9 +83,8 @@ def run(hosts: Hosts, number: int, quick: bool) -> list[dict]:
     """A row for each load and way, unshaped: ms, ms of downtime, and the guest's work a second."""
     if quick:
         return moves(hosts, 0, ["rewriting random pages"], COMPARED)
-    # The first round tells of each way. What is held against each other, a second or two of a machine's time, is
-    # measured more often.
-    return moves(hosts, 0, [*LOADS, MEMCACHED], COMPARED if number else WAYS)
+    # The first round tells of each way.
+    return moves(hosts, 0, [*LOADS, MEMCACHED], REPEATED if number else WAYS)
 
 
 def moves(hosts: Hosts, rate: int, loads: Sequence[str], ways: Sequence[Way]) -> list[dict]:
@@ -107,16 +109,22 @@ def move(hosts: Hosts, rate: int, load: str, way: Way) -> dict:
     hosts.set_rates(rate, first=1)
     if load == MEMCACHED:
         with Memcached(hosts, MEMORY, STORED, at_once=AT_ONCE, rate=ITEMS[rate]) as memcached, memcached.stage as stage:
-            row = move_stage(stage, way, memcached.served, memcached.begin)
+            row = move_stage(stage, way, PATIENCE[rate], memcached.served, memcached.begin)
     else:
         with Stage(hosts, guests.linux(f"smemv.report=250 {LOADS[load]}"), MEMORY) as stage:
-            row = move_stage(stage, way, stage.accesses)
-    print(f"  {load}, {rate} Mbit/s, {way.name}: {row['total_time_ms']:.0f} ms, down {row['downtime_ms']:.0f} ms")
+            row = move_stage(stage, way, PATIENCE[rate], stage.accesses)
+    ended = f"down {row['downtime_ms']:.0f} ms" if row["completed"] else "and given up"
+    print(f"  {load}, {rate} Mbit/s, {way.name}: {row['total_time_ms']:.0f} ms, {ended}")
     return row
 
 
-def move_stage(stage: Stage, way: Way, count: Callable[[], int], begin: Callable[[Vm], None] | None = None) -> dict:
-    """Move the VM of a stage once; what the guest did meanwhile is told by a count that grows."""
+def move_stage(
+    stage: Stage, way: Way, patience: float, count: Callable[[], int], begin: Callable[[Vm], None] | None = None
+) -> dict:
+    """Move the VM of a stage once; what the guest did meanwhile is told by a count that grows.
+
+    A migration that has not ended after so many seconds is given up.
+    """
     stage.huge_pages = True
     source = stage.start_running(0, stock=way.stock) if begin is None else stage.start(0, stock=way.stock)
     if begin:
@@ -128,12 +136,13 @@ def move_stage(stage: Stage, way: Way, count: Callable[[], int], begin: Callable
         guest, clients = processor(source.process.pid) - began, time.process_time() - clients
         if not way.stock:
             stage.aim(source, FREE, [2], policy=way.policy)
-        moved = stage.move(source, target, 1)
+        moved = stage.move(source, target, 1, patience)
         time.sleep(AFTER + 1)
         if begin is None:
-            stage.check(target)
+            stage.check(target if moved.completed else source)
         row = {
             "way": way.name,
+            "completed": moved.completed,
             "total_time_ms": moved.total_time,
             "downtime_ms": moved.downtime,
             "mib": moved.bytes_of_links[0] / MIB,
@@ -159,6 +168,6 @@ def destination(way: Way) -> Iterator[tuple[str, ...]]:
     """A command to run the destination by, in a control group whichever way it is: to count its pages takes time."""
     with contextlib.ExitStack() as stack:
         if way.limited:
-            stack.enter_context(swap(SWAP_SIZE, throttled=way.disk_rate > 0))
+            stack.enter_context(swap(SWAP_SIZE, throttled=way.disk is not None))
         memory = FREE + OVERHEAD if way.limited else 2 * MEMORY
-        yield stack.enter_context(Limited(memory, way.disk_rate)).prefix
+        yield stack.enter_context(Limited(memory, way.disk)).prefix

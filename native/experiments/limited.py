@@ -9,6 +9,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from lab import cgroup
@@ -18,17 +19,25 @@ CACHE = Path(os.environ.get("SMEMV_CACHE") or "/var/cache/smemv")
 ZRAM = Path("/sys/class/zram-control")
 
 
-class Limited:
-    """A cgroup with so many bytes of memory, in small pages, and disk traffic of so many bytes a second (0: any).
+@dataclass(frozen=True)
+class Disk:
+    """What a disk does at best in a second: bytes that it reads, and as many that it writes, and places it reads at."""
 
-    Swap does not count as memory. What is swapped out is held to the rate only with swap() that is throttled.
+    rate: int
+    reads: int
+
+
+class Limited:
+    """A cgroup with so many bytes of memory, in small pages, and a disk that does no more than that one.
+
+    Swap does not count as memory. What is swapped out is held to the disk's rate only with swap() that is throttled.
 
     A context manager; the programs in it are to have ended when it does.
     """
 
-    def __init__(self, memory: int, disk_rate: int = 0) -> None:
+    def __init__(self, memory: int, disk: Disk | None = None) -> None:
         self._memory = memory
-        self._disk_rate = disk_rate
+        self._disk = disk
         self._name = f"smemv-experiment-{os.getpid()}"
         self._groups: list[Path] = []
 
@@ -40,14 +49,15 @@ class Limited:
         for group in self._groups:
             group.mkdir()
         cgroup.write(paths["memory"] / "memory.limit_in_bytes", self._memory)
-        if self._disk_rate:
-            cgroup.write(paths["blkio"] / "blkio.throttle.read_bps_device", f"{_device()} {self._disk_rate}")
+        if self._disk:
+            cgroup.write(paths["blkio"] / "blkio.throttle.read_bps_device", f"{_device()} {self._disk.rate}")
+            cgroup.write(paths["blkio"] / "blkio.throttle.read_iops_device", f"{_device()} {self._disk.reads}")
             # Control groups of version 1 count what is swapped out as nobody's, which is the root's.
-            self._throttle_machine(self._disk_rate)
+            self._throttle_machine(self._disk.rate)
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._groups and self._disk_rate:
+        if self._groups and self._disk:
             self._throttle_machine(0)
         # Where something failed, programs may be there still; what they have in swap would not come back for the limit.
         self._end_programs()
@@ -73,9 +83,10 @@ class Limited:
         if self._groups:
             enter = "".join(f"echo $$ > {group}/cgroup.procs && " for group in self._groups)
             return ("sh", "-c", enter + 'exec "$@"', "sh", *SMALL_PAGES)
-        settings = {"MemoryMax": self._memory}
-        if self._disk_rate:
-            settings |= {f"IO{way}BandwidthMax": f"/ {self._disk_rate}" for way in ("Read", "Write")}
+        settings: dict[str, object] = {"MemoryMax": self._memory}
+        if self._disk:
+            settings |= {f"IO{way}BandwidthMax": f"/ {self._disk.rate}" for way in ("Read", "Write")}
+            settings["IOReadIOPSMax"] = f"/ {self._disk.reads}"
         properties = [f"--property={key}={value}" for key, value in settings.items()]
         return ("systemd-run", "--scope", "--quiet", "--collect", "--slice-inherit", f"--unit={self._name}",
                 *properties, "--", *SMALL_PAGES)  # fmt: skip
@@ -85,7 +96,7 @@ class Limited:
 def swap(size: int, compressed: bool = False, throttled: bool = False) -> Iterator[None]:
     """Swap of so many bytes for this machine: a file on its disk, or compressed memory (zram).
 
-    throttled is whether the file takes part in what Limited makes of the disk's rate.
+    throttled is whether the file takes part in what Limited makes of the disk.
     """
     with contextlib.ExitStack() as stack:
         device = stack.enter_context(_zram(size) if compressed else _file(size))
@@ -113,12 +124,13 @@ def _loop(path: Path) -> Iterator[Path]:
     """The file as a device of its own.
 
     The kernel holds no bio to a rate that is marked as swap, lest whoever waits for memory waits for a rate; what a
-    loop device makes of one has no such mark.
+    loop device makes of one has no such mark. It is said to rotate, so that the kernel reads what lies near a page too.
     """
     command = ["losetup", "--find", "--show", "--direct-io=on", path]
-    device = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    device = Path(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip())
     try:
-        yield Path(device)
+        Path("/sys/block", device.name, "queue/rotational").write_text("1", encoding="ascii")
+        yield device
     finally:
         subprocess.run(["losetup", "--detach", device], check=True)
 

@@ -30,6 +30,10 @@ class VmError(AssertionError):
     """The VM or its migration did not do what the test needs; the message has QEMU's own words."""
 
 
+class StillMigrating(VmError):
+    """A migration has not ended in the time that it was given; it goes on."""
+
+
 class Vm:
     """A running QEMU process; a context manager that ends it."""
 
@@ -187,7 +191,7 @@ class Vm:
             if self.migration_has_ended():
                 return self.qmp("query-migrate")
             if time.monotonic() > deadline:
-                raise VmError(f"the migration has not ended after {timeout} s: {self.qmp('query-migrate')}")
+                raise StillMigrating(f"the migration has not ended after {timeout} s: {self.qmp('query-migrate')}")
             time.sleep(POLL)
 
     def migrate_to(
