@@ -71,7 +71,8 @@ SWAP = Way("one-to-one onto swap")
 SLOW = Way("one-to-one onto swap on an ordinary disk", disk=ORDINARY_DISK)
 WAYS = (ENOUGH, SPLIT, HOT, SWAP, SLOW)
 COMPARED = (ENOUGH, SPLIT, SLOW)  # ideal, ours, and today's
-REPEATED = (ENOUGH, SPLIT)  # a second or two of a machine's time; swap waits for its disk, and is alike each time
+# A second or two of a machine's time; swap waits for its disk, and is alike each time. There and back, by moves().
+REPEATED = (ENOUGH, SPLIT, SPLIT, ENOUGH)
 MEMCACHED = "memcached"
 LOADS = {
     "idle": "smemv.fill=1536M smemv.rate=10",
@@ -84,7 +85,8 @@ def run(hosts: Hosts, number: int, quick: bool) -> list[dict]:
     if quick:
         return moves(hosts, 0, ["rewriting random pages"], COMPARED)
     # The first round tells of each way.
-    return moves(hosts, 0, [*LOADS, MEMCACHED], REPEATED if number else WAYS)
+    rest = () if number else (HOT, SWAP, SLOW)
+    return moves(hosts, 0, [*LOADS, MEMCACHED], (*REPEATED, *rest))
 
 
 def moves(hosts: Hosts, rate: int, loads: Sequence[str], ways: Sequence[Way]) -> list[dict]:

@@ -14,7 +14,7 @@ from native.experiments.processors import own
 # Of the machine's processors: the source, where the guest is and works, the main host and the sub-host, by what they
 # take of a split migration. What is left is the clients'.
 PARTS = (0.5, 0.275, 0.175)
-TURNS = 3  # of a split migration, a second of a machine's time; swap waits for its disk, and is alike each time
+TURNS = 4  # of a split migration, a second of a machine's time; swap waits for its disk, and is alike each time
 
 
 def run(hosts: Hosts, number: int, quick: bool) -> list[dict]:
@@ -23,5 +23,5 @@ def run(hosts: Hosts, number: int, quick: bool) -> list[dict]:
         return []
     loads = [*LOADS, MEMCACHED]
     with own(hosts, PARTS) as hosts:
-        rows = [row for _ in range(TURNS) for row in moves(hosts, 0, loads, [SPLIT])] + moves(hosts, 0, loads, [SLOW])
+        rows = moves(hosts, 0, loads, [SPLIT] * TURNS + [SLOW])
     return [{**row, "processors": "their own"} for row in rows]
