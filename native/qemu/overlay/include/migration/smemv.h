@@ -31,12 +31,6 @@ int smemv_save_page(RAMBlock *block, ram_addr_t offset);
 bool smemv_take_dirty_page(RAMBlock *block, unsigned long page);
 
 /*
- * Precopy is to send the pages of @block that were written since the dirty
- * log was last looked at.
- */
-void smemv_note_dirty_pages(RAMBlock *block);
-
-/*
  * The @length bytes from @start on of @block are of no use any more: they are
  * to read as zero, but for what is just on its way in or out.
  *

@@ -26,7 +26,6 @@
 #include "loss.h"
 #include "opening.h"
 #include "placement.h"
-#include "relook.h"
 #include "senders.h"
 #include "smemv.h"
 #include "trace.h"
@@ -330,7 +329,6 @@ int smemv_save_setup(QEMUFile *f, void *opaque, Error **errp)
     save.idle = false;
     save.first_pass = true;
     save.last_page = 0;
-    smemv_relook_begin();
     save.passes = 0;
     save.dirty = save.dirty_before = UINT64_MAX;
     save.stretch = UINT64_MAX;
@@ -695,11 +693,6 @@ void smemv_save_pending(void *opaque, uint64_t *must_precopy,
     }
     if (save.session && save.session->seal) {
         *must_precopy += smemv_seal_pending(save.session->seal);
-    }
-
-    /* This is called even while no more may be sent for now. */
-    if (save.first_pass) {
-        smemv_relook();
     }
 }
 
