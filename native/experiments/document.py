@@ -41,10 +41,14 @@ class Goal:
         return f"{self.what}: {self.value:.2f}; goal {self.goal} {'holds' if self.holds else 'MISSED'}"
 
 
+def having(rows: list[dict], **where: object) -> Iterator[dict]:
+    """The rows that have these values."""
+    return (row for row in rows if all(row.get(name) == value for name, value in where.items()))
+
+
 def median(rows: list[dict], key: str, **where: object) -> float | None:
     """Of the rows that have these values, and this figure; None where there are none."""
-    values = [row[key] for row in rows if all(row.get(name) == value for name, value in where.items())]
-    values = [value for value in values if value is not None]
+    values = [row[key] for row in having(rows, **where) if row[key] is not None]
     return statistics.median(values) if values else None
 
 
@@ -55,7 +59,7 @@ def cases(rows: list[dict], *keys: str) -> list[dict]:
 
 def given_up(rows: list[dict], **where: object) -> bool:
     """Whether a move of these rows had not ended when it had all the time that it is given."""
-    return not all(row["completed"] for row in rows if all(row.get(name) == value for name, value in where.items()))
+    return not all(row["completed"] for row in having(rows, **where))
 
 
 def goals(found: dict) -> Iterator[Goal]:
