@@ -26,6 +26,7 @@
 #include "loss.h"
 #include "opening.h"
 #include "placement.h"
+#include "relook.h"
 #include "senders.h"
 #include "smemv.h"
 #include "trace.h"
@@ -333,6 +334,7 @@ int smemv_save_setup(QEMUFile *f, void *opaque, Error **errp)
     save.dirty = save.dirty_before = UINT64_MAX;
     save.stretch = UINT64_MAX;
     smemv_switch_over_begin();
+    smemv_relook_begin();
     save.runs = g_array_new(false, false, sizeof(SmemvRun));
     if (smemv_pager()) {
         begin_split(smemv_pager());
@@ -694,6 +696,9 @@ void smemv_save_pending(void *opaque, uint64_t *must_precopy,
     if (save.session && save.session->seal) {
         *must_precopy += smemv_seal_pending(save.session->seal);
     }
+
+    /* This is called even while no more may be sent for now. */
+    smemv_relook(save.map);
 }
 
 int smemv_save_iterate(QEMUFile *f, void *opaque)
