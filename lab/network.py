@@ -15,8 +15,11 @@ from lab.command import run
 from lab.settings import STATE, LabError
 
 BRIDGE = "lab"
-FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
-FORWARDING_BEFORE = STATE / "ip_forward"
+SETTINGS = Path("/proc/sys/net/ipv4")
+FORWARDING = SETTINGS / "ip_forward"
+# The kernel's own, whatever the machine has: how fast a connection is on a lab's links is not to depend on that.
+CONGESTION_CONTROL = "cubic"
+ALLOWED = SETTINGS / "tcp_allowed_congestion_control"
 # The largest packet a queue must let through is a segment before the card cuts it up: 64 KiB.
 BURST = "256k"
 
@@ -62,7 +65,7 @@ def namespace(lab: str, host: str | None = None) -> str:
 
 def ensure_lab(lab: str, number: int) -> None:
     """Make the bridge, its way to the machine and the machine's masquerading, where they are missing."""
-    _ensure_forwarding()
+    _ensure_machine()
     inside = namespace(lab)
     if inside in _namespaces():
         return
@@ -82,7 +85,7 @@ def ensure_lab(lab: str, number: int) -> None:
             link set machine up
             route add default via 198.19.{number}.1
         """)
-        run("nsenter", f"--net=/run/netns/{inside}", "sh", "-c", f"echo 1 > {FORWARDING}")
+        _set(inside, FORWARDING, "1")
 
 
 def ensure_host(lab: str, number: int, host: str) -> None:
@@ -144,18 +147,40 @@ def remove(lab: str, last: bool) -> None:
             run("ip", "netns", "delete", name)
     # The other end went with its namespace, but not at once.
     run("ip", "link", "delete", namespace(lab), check=False)
-    if last and FORWARDING_BEFORE.exists():
+    if last:
         run("nft", "delete", "table", "ip", "smemv_lab", check=False)
-        FORWARDING.write_text(FORWARDING_BEFORE.read_text())
-        FORWARDING_BEFORE.unlink()
+        for setting in (FORWARDING, ALLOWED):
+            _restore(setting)
 
 
-def _ensure_forwarding() -> None:
-    if not FORWARDING_BEFORE.exists():
-        FORWARDING_BEFORE.write_text(FORWARDING.read_text())
-    FORWARDING.write_text("1\n")
+def _ensure_machine() -> None:
+    _change(FORWARDING, "1")
+    # A namespace may have none that the machine does not allow.
+    allowed = ALLOWED.read_text().split()
+    if CONGESTION_CONTROL not in allowed:
+        _change(ALLOWED, " ".join([*allowed, CONGESTION_CONTROL]))
     if "table ip smemv_lab" not in run("nft", "list", "tables"):
         run("nft", "--file", "-", stdin=MASQUERADE)
+
+
+def _change(setting: Path, value: str) -> None:
+    """Change one of the machine's settings until the last lab goes."""
+    before = STATE / setting.name
+    if not before.exists():
+        before.write_text(setting.read_text())
+    setting.write_text(f"{value}\n")
+
+
+def _restore(setting: Path) -> None:
+    before = STATE / setting.name
+    if before.exists():
+        setting.write_text(before.read_text())
+        before.unlink()
+
+
+def _set(inside: str, setting: Path, value: str) -> None:
+    """Change a setting of a namespace."""
+    run("nsenter", f"--net=/run/netns/{inside}", "sh", "-c", f"echo {value} > {setting}")
 
 
 @contextmanager
@@ -163,6 +188,7 @@ def _new_namespace(name: str):
     """Add a network namespace, and take it away again if what follows fails: one that exists is whole."""
     run("ip", "netns", "add", name)
     try:
+        _set(name, SETTINGS / "tcp_congestion_control", CONGESTION_CONTROL)
         yield
     except LabError:
         run("ip", "netns", "delete", name)

@@ -57,7 +57,14 @@ class CliLab:
         return found
 
 
-def machine_settings() -> tuple[str, bool]:
-    """Return what labs change on the machine as a whole: IPv4 forwarding, and whether their nftables table is there."""
+def machine_settings() -> tuple[str, str, bool]:
+    """Return what labs change on the machine as a whole.
+
+    That is IPv4 forwarding, the congestion controls that are allowed, and whether their nftables table is there.
+    """
+    forwarding, allowed = (
+        Path("/proc/sys/net/ipv4", name).read_text().strip()
+        for name in ("ip_forward", "tcp_allowed_congestion_control")
+    )
     tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout
-    return Path("/proc/sys/net/ipv4/ip_forward").read_text().strip(), "smemv_lab" in tables
+    return forwarding, allowed, "smemv_lab" in tables

@@ -47,6 +47,10 @@ def test_a_pulled_cable_is_noticed_and_plugged_in_again(lab):
     assert lab.ssh("host-1", "cat /sys/class/net/eth0/carrier") == "1"
 
 
+def test_hosts_have_the_kernels_congestion_control_whatever_the_machine_has(lab):
+    assert lab.run("exec", "host-1", "cat", "/proc/sys/net/ipv4/tcp_congestion_control").strip() == "cubic"
+
+
 def test_two_labs_are_apart(lab):
     other = CliLab(f"o{os.getpid()}")
     try:
