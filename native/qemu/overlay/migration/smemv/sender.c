@@ -9,12 +9,6 @@
 #include "page-map.h"
 #include "sender.h"
 
-/*
- * Batches that can wait to be sent: 2 MiB a sub-host. What is under way at the
- * switch-over is waited for while the VM is paused.
- */
-#define N_BATCHES 8
-
 /* Batches sent whose acknowledgements are not awaited yet. */
 #define N_UNACKNOWLEDGED 8
 
@@ -38,7 +32,8 @@ struct SmemvSender {
     bool stop;
     Error *err;
 
-    SmemvBatch batches[N_BATCHES];
+    unsigned n_batches;
+    SmemvBatch batches[];        /* as many as can wait to be sent */
 };
 
 static void *sender_thread(void *opaque)
@@ -67,7 +62,7 @@ static void *sender_thread(void *opaque)
             }
             qemu_cond_broadcast(&s->changed);
         } else {
-            SmemvBatch *b = &s->batches[s->sent % N_BATCHES];
+            SmemvBatch *b = &s->batches[s->sent % s->n_batches];
             size_t *n = &requests[s->sent % N_UNACKNOWLEDGED];
 
             qemu_mutex_unlock(&s->lock);
@@ -76,7 +71,7 @@ static void *sender_thread(void *opaque)
             qemu_mutex_lock(&s->lock);
             pages[s->sent % N_UNACKNOWLEDGED] = b->n;
             b->n = 0;
-            if (s->filled - s->sent == N_BATCHES) {
+            if (s->filled - s->sent == s->n_batches) {
                 qemu_sem_post(s->room);
             }
             s->sent += !ret;
@@ -91,10 +86,12 @@ static void *sender_thread(void *opaque)
 }
 
 SmemvSender *smemv_sender_start(SmemvSession *session, SmemvPeer *peer,
-                                QemuSemaphore *room, Error **errp)
+                                unsigned n_batches, QemuSemaphore *room,
+                                Error **errp)
 {
-    SmemvSender *s = g_new0(SmemvSender, 1);
+    SmemvSender *s = g_malloc0(sizeof(*s) + n_batches * sizeof(s->batches[0]));
 
+    s->n_batches = n_batches;
     s->room = room;
     smemv_conn_init(&s->conn, session, peer);
     if (smemv_conn_attach(&s->conn, errp)) {
@@ -135,12 +132,12 @@ bool smemv_sender_put(SmemvSender *s, uint64_t page, const void *data,
 
     /* Only this thread fills, so the batch is its own once it is free. */
     WITH_QEMU_LOCK_GUARD(&s->lock) {
-        while (s->filled - s->sent == N_BATCHES) {
+        while (s->filled - s->sent == s->n_batches) {
             if (!sender_wait(s, errp)) {
                 return false;
             }
         }
-        b = &s->batches[s->filled % N_BATCHES];
+        b = &s->batches[s->filled % s->n_batches];
     }
     put = &b->puts[b->n];
     put->page = page;
@@ -158,15 +155,15 @@ bool smemv_sender_put(SmemvSender *s, uint64_t page, const void *data,
 bool smemv_sender_has_room(SmemvSender *s)
 {
     QEMU_LOCK_GUARD(&s->lock);
-    return s->err || s->filled - s->sent < N_BATCHES;
+    return s->err || s->filled - s->sent < s->n_batches;
 }
 
 void smemv_sender_flush(SmemvSender *s)
 {
     QEMU_LOCK_GUARD(&s->lock);
-    if (s->filled - s->sent < N_BATCHES &&
-        s->batches[s->filled % N_BATCHES].n) {
-        s->backlog += s->batches[s->filled % N_BATCHES].n;
+    if (s->filled - s->sent < s->n_batches &&
+        s->batches[s->filled % s->n_batches].n) {
+        s->backlog += s->batches[s->filled % s->n_batches].n;
         s->filled++;
         qemu_cond_broadcast(&s->changed);
     }
@@ -176,6 +173,12 @@ uint64_t smemv_sender_backlog(SmemvSender *s)
 {
     QEMU_LOCK_GUARD(&s->lock);
     return s->backlog * SMEMV_PAGE_SIZE;
+}
+
+bool smemv_sender_drain(SmemvSender *s, Error **errp)
+{
+    QEMU_LOCK_GUARD(&s->lock);
+    return !s->backlog || sender_wait(s, errp);
 }
 
 bool smemv_sender_barrier(SmemvSender *s, Error **errp)

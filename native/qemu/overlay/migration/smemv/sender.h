@@ -15,11 +15,13 @@
 typedef struct SmemvSender SmemvSender;
 
 /*
- * Attach to @peer and start the thread; NULL on an error. @room is posted
- * whenever a page would be taken again without waiting.
+ * Attach to @peer and start the thread, for which @n_batches can wait; NULL on
+ * an error. @room is posted whenever a page would be taken again without
+ * waiting.
  */
 SmemvSender *smemv_sender_start(SmemvSession *s, SmemvPeer *peer,
-                                QemuSemaphore *room, Error **errp);
+                                unsigned n_batches, QemuSemaphore *room,
+                                Error **errp);
 
 /*
  * Copy a page and send it, sealed with @version if that is not 0; waits while
@@ -36,6 +38,9 @@ void smemv_sender_flush(SmemvSender *s);
 
 /* Bytes of pages that were given to it and are not acknowledged. */
 uint64_t smemv_sender_backlog(SmemvSender *s);
+
+/* Wait, but not for long, until more of them is sent or acknowledged. */
+bool smemv_sender_drain(SmemvSender *s, Error **errp);
 
 /* Wait until everything sent is acknowledged. */
 bool smemv_sender_barrier(SmemvSender *s, Error **errp);

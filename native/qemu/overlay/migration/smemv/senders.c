@@ -10,6 +10,13 @@
 #include "sender.h"
 #include "senders.h"
 
+/*
+ * Batches that can wait to be sent: 8 MiB, by which sub-hosts are busy while
+ * the migration thread waits for the main host, and 2 MiB for each sender.
+ */
+#define N_BATCHES 32
+#define LEAST_BATCHES 8
+
 struct SmemvSenders {
     const SmemvSession *session;
     QemuSemaphore room;          /* somebody has some again */
@@ -29,7 +36,8 @@ SmemvSenders *smemv_senders_start(SmemvSession *s, unsigned connections,
     qemu_sem_init(&ss->room, 0);
     for (; ss->n < n; ss->n++) {
         ss->senders[ss->n] =
-            smemv_sender_start(s, &s->peers[ss->n / connections], &ss->room,
+            smemv_sender_start(s, &s->peers[ss->n / connections],
+                               MAX(N_BATCHES / n, LEAST_BATCHES), &ss->room,
                                errp);
         if (!ss->senders[ss->n]) {
             smemv_senders_stop(ss);
@@ -97,6 +105,18 @@ uint64_t smemv_senders_backlog(SmemvSenders *ss)
         backlog += smemv_sender_backlog(ss->senders[i]);
     }
     return backlog;
+}
+
+bool smemv_senders_drain(SmemvSenders *ss, Error **errp)
+{
+    SmemvSender *last = ss->senders[0];
+
+    for (unsigned i = 1; i < ss->n; i++) {
+        if (smemv_sender_backlog(ss->senders[i]) > smemv_sender_backlog(last)) {
+            last = ss->senders[i];
+        }
+    }
+    return smemv_sender_drain(last, errp);
 }
 
 bool smemv_senders_barrier(SmemvSenders *ss, Error **errp)

@@ -49,6 +49,9 @@ void smemv_senders_flush(SmemvSenders *ss);
 /* Bytes of pages that were given to them and are not acknowledged. */
 uint64_t smemv_senders_backlog(SmemvSenders *ss);
 
+/* Wait, but not for long, until the backlog of the slowest is less. */
+bool smemv_senders_drain(SmemvSenders *ss, Error **errp);
+
 /* Wait until everything sent is acknowledged, by all of them side by side. */
 bool smemv_senders_barrier(SmemvSenders *ss, Error **errp);
 

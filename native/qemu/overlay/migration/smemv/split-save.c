@@ -77,6 +77,7 @@ static struct {
     uint64_t twins[256];         /* second copies by place */
 
     bool idle;                   /* but for memservers that are opening */
+    bool drains;                 /* nothing is left but the senders' backlog */
     bool first_pass;             /* pages are looked at for the first time */
     uint64_t last_page;          /* that was looked at */
     uint64_t passes;             /* by how often the dirty log was read */
@@ -327,7 +328,7 @@ int smemv_save_setup(QEMUFile *f, void *opaque, Error **errp)
                       errp)) {
         return -EINVAL;
     }
-    save.idle = false;
+    save.idle = save.drains = false;
     save.first_pass = true;
     save.last_page = 0;
     save.passes = 0;
@@ -676,23 +677,25 @@ static bool shortens_downtime(uint64_t left)
 
 /*
  * A VM need not be paused for pages that were never sent, however fast they
- * could be, nor for a memserver that makes memory ready. What RAM has left was
- * counted before.
+ * could be, nor for those on their way to sub-hosts, nor for a memserver that
+ * makes memory ready. What RAM has left was counted before.
  */
 void smemv_save_pending(void *opaque, uint64_t *must_precopy,
                         uint64_t *can_postcopy)
 {
     bool sooner = shortens_downtime(*must_precopy);
+    uint64_t backlog = save.senders ? smemv_senders_backlog(save.senders) : 0;
 
+    save.drains = !*must_precopy && backlog > FEW;
     if (save.opening && !smemv_opening_is_done(save.opening)) {
         save.idle = !*must_precopy;
         *must_precopy += TOO_MUCH;
     } else if (*must_precopy && (save.first_pass || sooner)) {
         *must_precopy += TOO_MUCH;
+    } else if (backlog > FEW) {
+        *must_precopy += TOO_MUCH;
     }
-    if (save.senders) {
-        *must_precopy += smemv_senders_backlog(save.senders);
-    }
+    *must_precopy += backlog;
     if (save.session && save.session->seal) {
         *must_precopy += smemv_seal_pending(save.session->seal);
     }
@@ -709,7 +712,8 @@ int smemv_save_iterate(QEMUFile *f, void *opaque)
         smemv_leaving_changes(save.leaving, note_change);
     } else {
         smemv_senders_flush(save.senders);
-        if (!smemv_opening_look(save.opening, save.idle ? SMEMV_LOOK_MS : 0,
+        if ((save.drains && !smemv_senders_drain(save.senders, &err)) ||
+            !smemv_opening_look(save.opening, save.idle ? SMEMV_LOOK_MS : 0,
                                 &err)) {
             return fail(err);
         }
