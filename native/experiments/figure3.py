@@ -48,7 +48,7 @@ AT_ONCE = 10  # items that memcached is asked for in one request
 # Items a second by the speed of the links: unshaped, processors are what is short, and a thousand take the guest, which
 # is emulated, a quarter of one.
 ITEMS = {0: 1000, RATE: 2000}
-STORED = 1264 * MIB  # by which as many bytes move as of the others
+STORED = 1312 * MIB  # by which as many bytes move as of the others
 BEFORE = 5  # seconds
 AFTER = 6
 
