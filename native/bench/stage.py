@@ -156,7 +156,8 @@ class Stage:
         links = [now - then for now, then in zip(self._links(), links)]
         if state:
             source.stop()
-        total, down = (state["total-time"], state["downtime"]) if state else ((migrated - began) * 1000, None)
+        # To give one up may take a while itself, which is not counted.
+        total, down = (state["total-time"], state["downtime"]) if state else (patience * 1000, None)
         return Move(bool(state), total + rest, total, resident, down, began, ended, spent, spare, links)
 
     def _migrate(self, source: Vm, destination: Vm, host: int, patience: float) -> dict | None:
