@@ -12,7 +12,8 @@
 
 /*
  * Batches that can wait to be sent: 8 MiB, by which sub-hosts are busy while
- * the migration thread waits for the main host, and 2 MiB for each sender.
+ * the migration thread waits for the main host, and 2 MiB for each sender at
+ * the least.
  */
 #define N_BATCHES 32
 #define LEAST_BATCHES 8
