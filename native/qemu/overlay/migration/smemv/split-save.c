@@ -684,15 +684,13 @@ void smemv_save_pending(void *opaque, uint64_t *must_precopy,
                         uint64_t *can_postcopy)
 {
     bool sooner = shortens_downtime(*must_precopy);
+    bool opens = save.opening && !smemv_opening_is_done(save.opening);
     uint64_t backlog = save.senders ? smemv_senders_backlog(save.senders) : 0;
 
-    save.drains = !*must_precopy && backlog > FEW;
-    if (save.opening && !smemv_opening_is_done(save.opening)) {
-        save.idle = !*must_precopy;
-        *must_precopy += TOO_MUCH;
-    } else if (*must_precopy && (save.first_pass || sooner)) {
-        *must_precopy += TOO_MUCH;
-    } else if (backlog > FEW) {
+    save.idle = opens && !*must_precopy;
+    save.drains = backlog > FEW && !*must_precopy;
+    if (opens || backlog > FEW ||
+        (*must_precopy && (save.first_pass || sooner))) {
         *must_precopy += TOO_MUCH;
     }
     *must_precopy += backlog;
