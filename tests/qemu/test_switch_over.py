@@ -7,7 +7,7 @@ import contextlib
 import copy
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 from ansible_collections.smemv.kvm.plugins.module_utils.errors import QmpCommandError
@@ -24,14 +24,33 @@ pytestmark = pytest.mark.qemu
 NIGHTLY = pytest.mark.nightly
 LONGER_THAN_FOR_AN_ANSWER = 12  # seconds
 
+# The interrupt controller's device reads a page of the guest's memory as it is loaded.
+READ_NO_MEMORY = ["-global", "apic-common.vapic=off"]
+
 StartMemserver = Callable[[int], Memserver]
+
+
+class LossyLinks(contextlib.ExitStack):
+    """A lossy link to each memserver; a context manager."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by_name: dict[str, LossyLink] = {}
+
+    def link(self, memserver: Memserver) -> Memserver:
+        """That memserver behind its link."""
+        if memserver.name not in self.by_name:
+            self.by_name[memserver.name] = self.enter_context(LossyLink(HOST, memserver.port))
+        behind = copy.copy(memserver)
+        behind.port = self.by_name[memserver.name].port
+        return behind
 
 
 class SwitchOver:
     """A migration to a main host and two sub-hosts that is held right before its switch-over.
 
     The VM is paused and all of it is sent, so nobody uses a connection to a memserver before the destination claims
-    the VM.
+    the VM; but for what other devices may want.
     """
 
     def __init__(
@@ -40,19 +59,22 @@ class SwitchOver:
         start: StartMemserver,
         before: str,
         link: Callable[[Memserver], Memserver] = lambda memserver: memserver,
+        devices: Sequence[str] = READ_NO_MEMORY,
+        seconds: float = 0,
     ) -> None:
-        """link gives what the VM is to take for a memserver."""
+        """link gives what the VM is to take for a memserver; split before, it runs for so many seconds first."""
         self.before = before
         self.link = link
         self.place = small()
         self.memservers = [start(512 * MIB) for _ in range(2)]
-        self.source = hosts.running_vm(self.place)
+        self.source = hosts.running_vm(self.place, devices)
         if before == "split":
-            whole, self.source = self.source, hosts.vm(self.place, incoming=True)
+            whole, self.source = self.source, hosts.vm(self.place, incoming=True, devices=devices)
             self.set_target(whole)
             whole.migrate_to(self.source)
             whole.stop()
-        self.destination = hosts.vm(self.place, incoming=True)
+            self.source.run_guest(seconds)
+        self.destination = hosts.vm(self.place, incoming=True, devices=devices)
         self.set_target(self.source)
         self.source.qmp("stop")
         self.source.set_capabilities("pause-before-switchover")
@@ -164,19 +186,10 @@ def test_arbiter_that_forgot_the_session(hosts: Hosts, start_memserver: StartMem
 
 @pytest.mark.parametrize("before", [pytest.param("whole", marks=NIGHTLY), "split"])
 def test_claim_that_is_heard_and_not_answered(hosts: Hosts, start_memserver: StartMemserver, before: str) -> None:
-    with contextlib.ExitStack() as stack:
-        links: dict[str, LossyLink] = {}
-
-        def link(memserver: Memserver) -> Memserver:
-            if memserver.name not in links:
-                links[memserver.name] = stack.enter_context(LossyLink(HOST, memserver.port))
-            behind = copy.copy(memserver)
-            behind.port = links[memserver.name].port
-            return behind
-
-        switch_over = SwitchOver(hosts, start_memserver, before, link)
+    with LossyLinks() as links:
+        switch_over = SwitchOver(hosts, start_memserver, before, links.link)
         (epoch,) = {session["epoch"] for session in switch_over.arbiter.stat()["sessions"]}
-        to_arbiter = links[switch_over.arbiter.name]
+        to_arbiter = links.by_name[switch_over.arbiter.name]
         to_arbiter.cut()
         switch_over.source.qmp("migrate-continue", state="pre-switchover")
         assert ended(switch_over.destination)
@@ -187,6 +200,22 @@ def test_claim_that_is_heard_and_not_answered(hosts: Hosts, start_memserver: Sta
         switch_over.check_on_source()
         for memserver in switch_over.memservers if before == "whole" else []:
             wait_until(lambda memserver=memserver: memserver.stat()["sessions"] == [])
+
+
+def test_a_device_wants_a_page_that_cannot_be_had(hosts: Hosts, start_memserver: StartMemserver) -> None:
+    """The destination does not wait for it for ever: it gives up, and the VM runs on where it was."""
+    with LossyLinks() as links:
+        # Meanwhile what the guest does not use goes to sub-hosts.
+        switch_over = SwitchOver(hosts, start_memserver, "split", links.link, devices=(), seconds=8)
+        for each in links.by_name.values():
+            each.cut()
+        assert switch_over.go_on() == "failed"
+        assert ended(switch_over.destination)
+        assert "which a device of the VM wants, cannot be had: memserver on" in switch_over.destination.log()
+        assert "the destination gave up, so the VM runs on here" in switch_over.source.log()
+        for each in links.by_name.values():
+            each.mend()
+        switch_over.check_on_source()
 
 
 @pytest.mark.parametrize("before", [pytest.param("whole", marks=NIGHTLY), "split"])

@@ -4,6 +4,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "qemu/osdep.h"
+#include "qemu/error-report.h"
+#include "qemu/lockable.h"
 #include "qemu/timer.h"
 #include "system/runstate.h"
 #include "client.h"
@@ -27,6 +29,26 @@ void smemv_fetch_place(SmemvPager *p, SmemvFetch *f, const void *data)
 {
     smemv_pages_copy_in(p, f->page, data);
     f->here = true;
+}
+
+/*
+ * Whether to give up the page of @f, which cannot be had because of @why. A
+ * device of a VM that does not run here yet wants it, and has QEMU's main loop
+ * wait: after as long as for a claim it is found that the VM cannot run here.
+ */
+static bool give_up(SmemvPager *p, const SmemvFetch *f, const Error *why)
+{
+    int64_t waited = get_clock() - f->began;
+
+    QEMU_LOCK_GUARD(&p->lock);
+    if (!p->loading || waited < SMEMV_LOST_MS * (int64_t)SCALE_MS) {
+        return false;
+    }
+    error_report("smemv: page 0x%" PRIx64 ", which a device of the VM wants, "
+                 "cannot be had: %s", f->page << SMEMV_PAGE_BITS,
+                 error_get_pretty(why));
+    p->unfit = true;
+    return true;
 }
 
 bool smemv_fetch_try(SmemvPager *p, SmemvConn *c, SmemvFetch *f)
@@ -53,7 +75,8 @@ bool smemv_fetch_try(SmemvPager *p, SmemvConn *c, SmemvFetch *f)
     if (ret && qatomic_read(&p->stop)) {
         return false;
     }
-    if (ret && qatomic_read(&p->left) && !runstate_is_running()) {
+    if (ret && ((qatomic_read(&p->left) && !runstate_is_running()) ||
+                (ret < 0 && give_up(p, f, err)))) {
         /* Nothing of the guest: this process is about to end. */
         smemv_fetch_place(p, f, NULL);
         return true;

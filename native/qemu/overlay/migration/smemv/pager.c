@@ -218,6 +218,7 @@ bool smemv_pager_start(SmemvPager *p, Error **errp)
         return false;
     }
     trace_smemv_pager_start(p->limit);
+    p->loading = true;
     smemv_waiting_start(p->waiting);
     smemv_faults_start(p->fault_threads);
     return true;
@@ -225,6 +226,14 @@ bool smemv_pager_start(SmemvPager *p, Error **errp)
 
 bool smemv_pager_claim(SmemvPager *p, Error **errp)
 {
+    WITH_QEMU_LOCK_GUARD(&p->lock) {
+        p->loading = false;
+    }
+    if (p->unfit) {
+        error_setg(errp, "not all that its devices want of its memory can be "
+                   "had");
+        return false;
+    }
     if (!smemv_evictor_claim(p->evictor, errp)) {
         return false;
     }

@@ -60,6 +60,8 @@ typedef struct SmemvPager {
     QemuCond room;               /* memory was freed */
     QemuCond work;               /* the evictor has something to do */
     QemuCond quiet;              /* the evictor has ended a round */
+    bool loading;                /* the VM's devices: it does not run here */
+    bool unfit;                  /* they were given zeros for a page */
     bool claimed;                /* this process holds the session */
     bool may_evict;
     bool evicting;               /* the evictor is at work */
@@ -157,10 +159,16 @@ SmemvPager *smemv_pager_new(SmemvSession *session, SmemvPageMap *map,
  */
 void smemv_pager_load(SmemvPager *p, void *host, const void *data);
 
-/* Take over the guest's RAM, as the map says: pages come in from now on. */
+/*
+ * Take over the guest's RAM, as the map says: pages come in from now on. Until
+ * the claim they do for the VM's devices, which read some as they are loaded.
+ */
 bool smemv_pager_start(SmemvPager *p, Error **errp);
 
-/* Claim the session; pages may go out from now on. */
+/*
+ * Claim the session; pages may go out from now on. False also where devices
+ * wanted a page that could not be had.
+ */
 bool smemv_pager_claim(SmemvPager *p, Error **errp);
 
 /*

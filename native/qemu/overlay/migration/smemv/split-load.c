@@ -421,7 +421,7 @@ bool smemv_load_page(QEMUFile *f, void *host)
     return true;
 }
 
-static int claim_incoming(void)
+static int claim_loaded(void)
 {
     SmemvPager *pager = smemv_pager();
     Error *err = NULL;
@@ -439,11 +439,11 @@ static int claim_incoming(void)
 
 int smemv_claim_incoming(QEMUFile *f, int ret)
 {
-    if (ret < 0 || !load.session) {
+    if (!load.session) {
         return ret;
     }
-    ret = claim_incoming();
-    if (ret) {
+    ret = ret < 0 ? ret : claim_loaded();
+    if (ret < 0) {
         /* It is by the stream's error that the source learns of this one. */
         qemu_file_set_error(f, ret);
     }
