@@ -98,7 +98,7 @@ static void pace(struct worker *w)
     w->due += w->interval;
     if (w->due + RATE_SLACK < t) {
         w->due = t;
-    } else if (w->due > t + MILLISECOND) {
+    } else if (w->due > t + parameters.sleep * MILLISECOND) {
         sleep_until(w->due);
     }
 }

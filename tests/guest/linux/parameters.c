@@ -100,6 +100,8 @@ static bool set(const char *name, char *value, struct parameters *p)
         return small(value, 1000000, &p->checks) && p->checks;
     } else if (!strcmp(name, "rate")) {
         return number(value, 1000000000, &p->rate);
+    } else if (!strcmp(name, "sleep")) {
+        return small(value, 1000, &p->sleep);
     } else if (!strcmp(name, "threads")) {
         return small(value, 256, &p->threads);
     } else if (!strcmp(name, "sweep")) {
@@ -122,6 +124,7 @@ const char *parameters_parse(char *line, struct parameters *p)
         .pattern = PATTERN_UNIFORM,
         .writes = 50,
         .checks = 1,
+        .sleep = 1,
         .report = 1000,
     };
     while ((word = strsep(&line, " \n"))) {

@@ -18,6 +18,10 @@
  * smemv.checks=N           how often an access checks its page (default 1): its
  *                          work
  * smemv.rate=N             accesses per second at most (default 0: no limit)
+ * smemv.sleep=MS           a thread that is ahead of its rate sleeps once the
+ *                          next access is due in more than that (default 1): to
+ *                          wake up costs an emulated guest as much as twenty
+ *                          accesses do
  * smemv.threads=N          default: one for each CPU
  * smemv.sweep=SECONDS      check all pages in turn this often (default 0:
  *                          never)
@@ -47,6 +51,7 @@ struct parameters {
     unsigned writes;            /* per cent */
     unsigned checks;            /* an access */
     uint64_t rate;              /* accesses per second; 0 for no limit */
+    unsigned sleep;             /* milliseconds */
     unsigned threads;           /* 0 for one a CPU */
     unsigned sweep;             /* seconds; 0 for never */
     uint64_t disk;              /* bytes; 0 for no transfers */
