@@ -12,8 +12,8 @@ in cost.py. The VM has small ones wherever it is.
 Loads are of a steady rate, of which the machine could do several times as much: hosts of their own would not take
 processors from each other. What an emulated guest spends most on is to wake up, so loads come in bunches. memcached is
 asked for as many items at once as where it is used in earnest (24 in the mean: Nishtala et al., Scaling Memcache at
-Facebook, NSDI 2013): one by one, 1,000 items a second were half of what the guest could do. Pages are rewritten a hundred
-at a time: woken each millisecond, for ten, the guest took 0.27 of a processor, and 0.17 so.
+Facebook, NSDI 2013): one by one, 1,000 items a second were half of what the guest could do. Pages are rewritten a
+hundred at a time: woken each millisecond, for ten, the guest took 0.27 of a processor, and 0.17 so.
 """
 
 from __future__ import annotations
