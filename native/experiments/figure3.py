@@ -49,8 +49,8 @@ AT_ONCE = 24  # items that memcached is asked for in one request
 # Items a second by the speed of the links: unshaped, processors are what is short.
 ITEMS = {0: 1000, RATE: 2000}
 STORED = 1312 * MIB  # by which as many bytes move as of the others
-BEFORE = 5  # seconds
-AFTER = 6
+BEFORE = 4  # seconds
+AFTER = 4
 
 
 @dataclass(frozen=True)
