@@ -139,9 +139,11 @@ def move_stage(
         if not way.stock:
             stage.aim(source, FREE, [2], policy=way.policy)
         moved = stage.move(source, target, 1, patience)
-        time.sleep(AFTER + 1)
         if begin is None:
-            stage.check(target if moved.completed else source)
+            stage.check(target if moved.completed else source, AFTER)
+        else:
+            time.sleep(AFTER)
+        time.sleep(1)
         row = {
             "way": way.name,
             "completed": moved.completed,
