@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from lab.links import Hosts
 from native.bench.rate import rate
+from native.bench.saved import Saved
 from native.bench.touched import touched
 from tests.qemu import binaries
 from tests.qemu.guests import Guest
@@ -88,9 +89,17 @@ class Stage:
 
     def start(self, host: int, *, stock: bool, incoming: bool = False, prefix: Sequence[str] = ()) -> Vm:
         """A VM on a host."""
+        return self._start(host, stock, incoming, (*prefix, *(SMALL_PAGES if incoming else ())))
+
+    def resume(self, host: int, saved: Saved, *, stock: bool) -> Vm:
+        """A VM on a host that goes on from where it was saved; its memory may be in huge pages, as where it booted."""
+        vm = self._start(host, stock, incoming=True)
+        saved.resume(vm)
+        return vm
+
+    def _start(self, host: int, stock: bool, incoming: bool, prefix: Sequence[str] = ()) -> Vm:
         binary = binaries.qemu_build(*(["--stock"] if stock else [])) / "qemu-system-x86_64"
         devices, descriptors = self.devices()
-        small = SMALL_PAGES if incoming else ()
         vm = start(
             binary,
             self._folder / f"vm{len(self.vms)}",
@@ -99,7 +108,7 @@ class Stage:
             incoming=incoming,
             devices=devices,
             descriptors=descriptors,
-            prefix=(*self.hosts.hosts[host].prefix, *prefix, *small),
+            prefix=(*self.hosts.hosts[host].prefix, *prefix),
         )
         self.vms.append(self.enter(vm))
         return vm

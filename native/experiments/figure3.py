@@ -26,7 +26,8 @@ from dataclasses import dataclass
 
 from lab.links import Hosts
 from native.bench.huge_pages import set_aside
-from native.bench.stage import GIB, Stage, capacity, processor
+from native.bench.saved import Saved
+from native.bench.stage import GIB, TIMEOUT, Stage, capacity, processor
 from native.experiments.limited import Disk, Limited, swap
 from native.experiments.memcached.guest import Memcached
 from native.experiments.scaling import RATE
@@ -96,41 +97,58 @@ def moves(hosts: Hosts, rate: int, loads: Sequence[str], ways: Sequence[Way]) ->
     is not the same for long.
     """
     turns = itertools.cycle((loads, loads[::-1]))
-    with set_aside(capacity(MEMORY)):
+    with contextlib.ExitStack() as stack:
+        saved = {load: stack.enter_context(save(hosts, load)) for load in loads}
+        stack.enter_context(set_aside(capacity(MEMORY)))
         rows = [
-            {"rate_mbit_s": rate, "load": load, **move(hosts, rate, load, way)}
+            {"rate_mbit_s": rate, "load": load, **move(hosts, rate, load, saved[load], way)}
             for way, turn in zip(ways, turns)
             for load in turn
         ]
     return sorted(rows, key=lambda row: loads.index(row["load"]))
 
 
-def move(hosts: Hosts, rate: int, load: str, way: Way) -> dict:
-    """Move a VM once that has that load, to hosts with links of that speed."""
+def save(hosts: Hosts, load: str) -> Saved:
+    """A VM that has filled its memory for that load."""
+    if load == MEMCACHED:
+        with Memcached(hosts, MEMORY, STORED) as memcached, memcached.stage as stage:
+            memcached.fill(vm := stage.start(0, stock=True))
+            return Saved(vm)
+    with guest_of(hosts, load) as stage:
+        return Saved(stage.start_running(0, stock=True))
+
+
+def guest_of(hosts: Hosts, load: str) -> Stage:
+    return Stage(hosts, guests.linux(f"smemv.report=250 {LOADS[load]}"), MEMORY)
+
+
+def move(hosts: Hosts, rate: int, load: str, saved: Saved, way: Way) -> dict:
+    """Move a VM once from where it was saved, with that load, to hosts with links of that speed."""
     # Host 0 is left; what it can send is not the question.
     hosts.set_rates(rate, first=1)
     if load == MEMCACHED:
         with Memcached(hosts, MEMORY, STORED, at_once=AT_ONCE, rate=ITEMS[rate]) as memcached, memcached.stage as stage:
-            row = move_stage(stage, way, PATIENCE[rate], memcached.served, memcached.begin)
+            source = stage.resume(0, saved, stock=way.stock)
+            memcached.load()
+            row = move_stage(stage, source, way, PATIENCE[rate], memcached.served, lambda vm: time.sleep(AFTER))
     else:
-        with Stage(hosts, guests.linux(f"smemv.report=250 {LOADS[load]}"), MEMORY) as stage:
-            row = move_stage(stage, way, PATIENCE[rate], stage.accesses)
+        with guest_of(hosts, load) as stage:
+            source = stage.resume(0, saved, stock=way.stock)
+            source.wait_for_guest(lambda status: True, TIMEOUT)
+            row = move_stage(stage, source, way, PATIENCE[rate], stage.accesses, lambda vm: stage.check(vm, AFTER))
     ended = f"down {row['downtime_ms']:.0f} ms" if row["completed"] else "and given up"
     print(f"  {load}, {rate} Mbit/s, {way.name}: {row['total_time_ms']:.0f} ms, {ended}")
     return row
 
 
 def move_stage(
-    stage: Stage, way: Way, patience: float, count: Callable[[], int], begin: Callable[[Vm], None] | None = None
+    stage: Stage, source: Vm, way: Way, patience: float, count: Callable[[], int], watch: Callable[[Vm], None]
 ) -> dict:
     """Move the VM of a stage once; what the guest did meanwhile is told by a count that grows.
 
-    A migration that has not ended after so many seconds is given up.
+    A migration that has not ended after so many seconds is given up. The VM is watched for AFTER seconds, where it is.
     """
     stage.huge_pages = True
-    source = stage.start_running(0, stock=way.stock) if begin is None else stage.start(0, stock=way.stock)
-    if begin:
-        begin(source)
     with destination(way) as prefix, Throughput(count) as throughput:
         target = stage.start(1, stock=way.stock, incoming=True, prefix=prefix)
         began, clients = processor(source.process.pid), time.process_time()
@@ -139,10 +157,7 @@ def move_stage(
         if not way.stock:
             stage.aim(source, FREE, [2], policy=way.policy)
         moved = stage.move(source, target, 1, patience)
-        if begin is None:
-            stage.check(target if moved.completed else source, AFTER)
-        else:
-            time.sleep(AFTER)
+        watch(target if moved.completed else source)
         time.sleep(1)
         row = {
             "way": way.name,

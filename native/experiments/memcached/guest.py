@@ -17,6 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pymemcache.client.base import Client
@@ -63,8 +64,7 @@ class Memcached:
         self._stack = contextlib.ExitStack()
         self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="smemv-")))
         initrd = _initrd(self._folder)
-        append = f"console=ttyS0 quiet no_timer_check smemv.address={self._address} smemv.memory={memory // MIB}"
-        guest = guests.Guest(guests.folder() / "bzImage", initrd, append)
+        guest = replace(guests.linux(f"smemv.address={self._address} smemv.memory={memory // MIB}"), initrd=initrd)
         self.stage = Stage(hosts, guest, memory, devices=self._network.card)
         self._items = stored // ITEM // CLIENTS // TENTH * CLIENTS * TENTH
         self._hot = hot
@@ -74,7 +74,7 @@ class Memcached:
         self._wrong = 0
         self._end = threading.Event()
         self._sockets: list[socket.socket] = []
-        self._clients = [threading.Thread(target=self._load, args=(number,), daemon=True) for number in range(CLIENTS)]
+        self._clients = [threading.Thread(target=self._ask, args=(number,), daemon=True) for number in range(CLIENTS)]
 
     def __enter__(self) -> Memcached:
         return self
@@ -93,7 +93,17 @@ class Memcached:
             raise RuntimeError(f"memcached gave {self._wrong} wrong values")
 
     def begin(self, vm: Vm) -> None:
-        """Wait until it serves, fill it, and begin to load it."""
+        """Fill it, and begin to load it."""
+        self.fill(vm)
+        self.load()
+
+    def load(self) -> None:
+        """Begin to load it; it was filled before, here or by another one with as much to store."""
+        for thread in self._clients:
+            thread.start()
+
+    def fill(self, vm: Vm) -> None:
+        """Wait until it serves, and store all items."""
         deadline = time.monotonic() + 120
         while not any("memcached at" in line for line in vm.console_lines()):
             vm.check_alive()
@@ -106,8 +116,6 @@ class Memcached:
             some = range(first, min(first + 64, self._items))
             client.set_many({_key(item): _value(item, 0) for item in some}, noreply=True)
         client.get(_key(0))
-        for thread in self._clients:
-            thread.start()
 
     def served(self) -> int:
         """Items that were asked for or set, and answered, so far."""
@@ -132,7 +140,7 @@ class Memcached:
                     raise
                 time.sleep(0.5)
 
-    def _load(self, number: int) -> None:
+    def _ask(self, number: int) -> None:
         chance = random.Random(number)
         with self._network.entered():
             client = self._client()
