@@ -15,7 +15,7 @@ from native.experiments.processors import own
 # take of a split migration; and the source some for the load, as a host of several processors has, so that what the
 # move waits for is the main host. What is left is the clients'.
 PARTS = (0.55, 0.25, 0.15)
-TURNS = 4  # of a split migration, a second of a machine's time; swap waits for its disk, and is alike each time
+TURNS = 6  # of a split migration, a second of a machine's time; swap waits for its disk, and is alike each time
 
 
 def run(hosts: Hosts, number: int, quick: bool) -> list[dict]:

@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Hosts of a lab that have processors of their own: each is held to a part of the machine's, and takes no other."""
+"""Hosts of a lab that have processors of their own: each is held to a part of the machine's, and takes no other.
+
+A processor of a machine may be slower while another one is busy, as of a core that two of them share, and one that had
+nothing to do takes a while to wake up. On hosts of their own no other host's load decides that. So that none does here,
+processors are never idle: programs of the lowest priority have what the hosts leave.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +21,8 @@ from lab.links import Hosts
 
 # A program that has had its part waits for no longer than this.
 PERIOD = 0.01  # seconds
+# It ends with who started it, however that ends, and gives way to any other program at once.
+BUSY = ("setpriv", "--pdeathsig", "KILL", "chrt", "--idle", "0", sys.executable, "-c", "while True: pass")
 
 
 @contextlib.contextmanager
@@ -28,7 +36,18 @@ def own(hosts: Hosts, parts: Sequence[float]) -> Iterator[Hosts]:
             replace(host, prefix=(*stack.enter_context(_group(number, part * (os.cpu_count() or 1))), *host.prefix))
             for number, (host, part) in enumerate(zip(hosts.hosts, parts))
         ]
+        for _processor in range(os.cpu_count() or 1):
+            stack.enter_context(_busy())
         yield replace(hosts, hosts=[*limited, *hosts.hosts[len(parts) :]])
+
+
+@contextlib.contextmanager
+def _busy() -> Iterator[None]:
+    with subprocess.Popen(BUSY) as process:
+        try:
+            yield
+        finally:
+            process.kill()
 
 
 @contextlib.contextmanager

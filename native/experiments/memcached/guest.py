@@ -17,6 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent import futures
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,7 +75,8 @@ class Memcached:
         self._wrong = 0
         self._end = threading.Event()
         self._sockets: list[socket.socket] = []
-        self._clients = [threading.Thread(target=self._ask, args=(number,), daemon=True) for number in range(CLIENTS)]
+        self._threads = self._stack.enter_context(futures.ThreadPoolExecutor(CLIENTS))
+        self._clients: list[futures.Future[None]] = []
 
     def __enter__(self) -> Memcached:
         return self
@@ -83,13 +85,16 @@ class Memcached:
         self._end.set()
         # The guest is gone by now, and would never answer.
         for each in self._sockets:
-            each.shutdown(socket.SHUT_RDWR)
-        for client in self._clients:
-            if client.is_alive():
-                client.join()
-        self._network.close()
+            # One that has failed is closed already.
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
         self._stack.close()
-        if self._wrong and not any(exception):
+        self._network.close()
+        if any(exception):
+            return
+        for client in self._clients:
+            client.result()
+        if self._wrong:
             raise RuntimeError(f"memcached gave {self._wrong} wrong values")
 
     def begin(self, vm: Vm) -> None:
@@ -99,8 +104,9 @@ class Memcached:
 
     def load(self) -> None:
         """Begin to load it; it was filled before, here or by another one with as much to store."""
-        for thread in self._clients:
-            thread.start()
+        with self._network.entered():
+            clients = [self._client() for _number in range(CLIENTS)]
+        self._clients = [self._threads.submit(self._ask, *each) for each in enumerate(clients)]
 
     def fill(self, vm: Vm) -> None:
         """Wait until it serves, and store all items."""
@@ -140,10 +146,8 @@ class Memcached:
                     raise
                 time.sleep(0.5)
 
-    def _ask(self, number: int) -> None:
+    def _ask(self, number: int, client: Client) -> None:
         chance = random.Random(number)
-        with self._network.entered():
-            client = self._client()
         due = time.monotonic()
         while not self._end.wait(max(due - time.monotonic(), 0)):
             items = {_key(item): item for item in self._choose(chance, number)}
