@@ -91,13 +91,13 @@ class Stage:
         """A VM on a host."""
         return self._start(host, stock, incoming, (*prefix, *(SMALL_PAGES if incoming else ())))
 
-    def resume(self, host: int, saved: Saved, *, stock: bool) -> Vm:
+    def resume(self, host: int, saved: Saved, *, stock: bool, prefix: Sequence[str] = ()) -> Vm:
         """A VM on a host that goes on from where it was saved; its memory may be in huge pages, as where it booted."""
-        vm = self._start(host, stock, incoming=True)
+        vm = self._start(host, stock, incoming=True, prefix=prefix)
         saved.resume(vm)
         return vm
 
-    def _start(self, host: int, stock: bool, incoming: bool, prefix: Sequence[str] = ()) -> Vm:
+    def _start(self, host: int, stock: bool, incoming: bool, prefix: Sequence[str]) -> Vm:
         binary = binaries.qemu_build(*(["--stock"] if stock else [])) / "qemu-system-x86_64"
         devices, descriptors = self.devices()
         vm = start(
@@ -113,11 +113,20 @@ class Stage:
         self.vms.append(self.enter(vm))
         return vm
 
-    def start_running(self, host: int, *, stock: bool) -> Vm:
-        """A VM whose guest has filled its memory."""
-        vm = self.start(host, stock=stock)
+    def start_running(
+        self, host: int, *, stock: bool, saved: Saved | None = None, prefix: Sequence[str] = ()
+    ) -> Vm:
+        """A VM whose guest has filled its memory, here or where it was saved."""
+        if saved:
+            vm = self.resume(host, saved, stock=stock, prefix=prefix)
+        else:
+            vm = self.start(host, stock=stock, prefix=prefix)
         vm.wait_for_guest(lambda status: status["phase"] == "run" and status["accesses"] > 0, timeout=TIMEOUT)
         return vm
+
+    def save_running(self) -> Saved:
+        """A VM whose guest has filled its memory, to start others from."""
+        return Saved(self.start_running(0, stock=True))
 
     def serve(self, host: int) -> Memserver:
         """The memserver of a host."""

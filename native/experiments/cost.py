@@ -9,9 +9,11 @@ from pathlib import Path
 
 from lab.links import Hosts
 from native.bench.huge_pages import set_aside
+from native.bench.saved import Saved
 from native.bench.stage import GIB, Stage, capacity, resident
 from tests.native.certificates import Authority
 from tests.qemu import guests
+from tests.qemu.guests import Guest
 from tests.qemu.hosts import CREDENTIALS, credentials, encrypt, server_credentials
 from tests.qemu.split import MIB, where
 
@@ -24,10 +26,14 @@ SUB_HOSTS = (2, 3)
 
 def run(hosts: Hosts, number: int, quick: bool) -> list[dict]:
     """A row for each way."""
-    return [{"way": way, **move(hosts, way)} for way in (WAYS[:1] if quick else WAYS)]
+    guest = guests.linux(f"smemv.fill={FILLED // MIB}M smemv.rate=10")
+    with Stage(hosts, guest, MEMORY) as stage:
+        saved = stage.save_running()
+    with saved:
+        return [{"way": way, **move(hosts, guest, saved, way)} for way in (WAYS[:1] if quick else WAYS)]
 
 
-def move(hosts: Hosts, way: str) -> dict:
+def move(hosts: Hosts, guest: Guest, saved: Saved, way: str) -> dict:
     huge_pages = "huge pages" in way
     with set_aside(capacity(MEMORY) if huge_pages else 0), tempfile.TemporaryDirectory(prefix="smemv-") as folder:
         options, devices = ["--plain"], []
@@ -39,10 +45,8 @@ def move(hosts: Hosts, way: str) -> dict:
             peers.write_text("main-1\n", encoding="utf-8")
             options = ["--tls", str(certificates), "--peers", str(peers)]
             devices = [*credentials(certificates), *server_credentials(certificates)]
-        stage = Stage(hosts, guests.linux(f"smemv.fill={FILLED // MIB}M smemv.rate=10"), MEMORY, options,
-                      lambda: (devices, ()), huge_pages=huge_pages)  # fmt: skip
-        with stage:
-            source = stage.start_running(0, stock=False)
+        with Stage(hosts, guest, MEMORY, options, lambda: (devices, ()), huge_pages=huge_pages) as stage:
+            source = stage.start_running(0, stock=False, saved=saved)
             target = stage.start(1, stock=False, incoming=True)
             further = {}
             if encrypted:

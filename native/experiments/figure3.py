@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from lab.links import Hosts
 from native.bench.huge_pages import set_aside
 from native.bench.saved import Saved
-from native.bench.stage import GIB, TIMEOUT, Stage, capacity, processor
+from native.bench.stage import GIB, Stage, capacity, processor
 from native.experiments.limited import Disk, Limited, swap
 from native.experiments.memcached.guest import Memcached
 from native.experiments.scaling import RATE
@@ -85,9 +85,7 @@ def run(hosts: Hosts, number: int, quick: bool) -> list[dict]:
     """A row for each load and way, unshaped: ms, ms of downtime, and the guest's work a second."""
     if quick:
         return moves(hosts, 0, ["rewriting random pages"], COMPARED)
-    # The first round tells of each way.
-    rest = () if number else (HOT, SWAP, SLOW)
-    return moves(hosts, 0, [*LOADS, MEMCACHED], (*REPEATED, *rest))
+    return moves(hosts, 0, [*LOADS, MEMCACHED], (*REPEATED, HOT, SWAP, SLOW))
 
 
 def moves(hosts: Hosts, rate: int, loads: Sequence[str], ways: Sequence[Way]) -> list[dict]:
@@ -115,7 +113,7 @@ def save(hosts: Hosts, load: str) -> Saved:
             memcached.fill(vm := stage.start(0, stock=True))
             return Saved(vm)
     with guest_of(hosts, load) as stage:
-        return Saved(stage.start_running(0, stock=True))
+        return stage.save_running()
 
 
 def guest_of(hosts: Hosts, load: str) -> Stage:
@@ -133,8 +131,7 @@ def move(hosts: Hosts, rate: int, load: str, saved: Saved, way: Way) -> dict:
             row = move_stage(stage, source, way, PATIENCE[rate], memcached.served, lambda vm: time.sleep(AFTER))
     else:
         with guest_of(hosts, load) as stage:
-            source = stage.resume(0, saved, stock=way.stock)
-            source.wait_for_guest(lambda status: True, TIMEOUT)
+            source = stage.start_running(0, stock=way.stock, saved=saved)
             row = move_stage(stage, source, way, PATIENCE[rate], stage.accesses, lambda vm: stage.check(vm, AFTER))
     ended = f"down {row['downtime_ms']:.0f} ms" if row["completed"] else "and given up"
     print(f"  {load}, {rate} Mbit/s, {way.name}: {row['total_time_ms']:.0f} ms, {ended}")

@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 from collections.abc import Callable
 
+from ansible_collections.smemv.kvm.plugins.module_utils.errors import QmpError
+
 from lab.links import Hosts
 from native.bench.rate import rate
+from native.bench.saved import Saved
 from native.bench.stage import GIB, Stage
 from native.experiments.figure3 import OVERHEAD
 from native.experiments.limited import Limited, swap
@@ -37,13 +41,14 @@ def run(hosts: Hosts, number: int, quick: bool) -> list[dict]:
     for pattern, parameters in patterns.items():
         guest = guests.linux(f"smemv.fill={FILLED // MIB}M smemv.writes=20 {parameters}")
         with Stage(hosts, guest, MEMORY) as stage:
-            whole = speed(stage.start_running(0, stock=True))
-        for share in shares:
-            for name, begin in systems.items():
+            whole = speed(vm := stage.start_running(0, stock=True))
+            saved = Saved(vm)
+        with saved:
+            for share, (name, begin) in itertools.product(shares, systems.items()):
                 with Stage(hosts, guest, MEMORY) as stage:
                     try:
-                        found = speed(begin(stage, int(MEMORY * share) // PAGE * PAGE))
-                    except VmError:
+                        found = speed(begin(stage, saved, int(MEMORY * share) // PAGE * PAGE))
+                    except (VmError, QmpError):
                         # Where all that a guest has is in use the kernel may find nothing to swap out, and kill it.
                         if begin is split or stage.vms[-1].process.poll() != -signal.SIGKILL:
                             raise
@@ -59,8 +64,8 @@ def speed(vm: Vm, warm_up: float = WARM_UP, run_for: float = RUN) -> float:
     return rate(vm, run_for)
 
 
-def split(stage: Stage, limit: int) -> Vm:
-    source = stage.start_running(0, stock=False)
+def split(stage: Stage, saved: Saved, limit: int) -> Vm:
+    source = stage.start_running(0, stock=False, saved=saved)
     stage.aim(source, limit, [2, 3], policy="hot")
     target = stage.start(1, stock=False, incoming=True)
     stage.move(source, target, 1)
@@ -73,17 +78,15 @@ def short_of_memory(stage: Stage, limit: int, compressed: bool) -> Limited:
     return stage.enter(Limited(limit + OVERHEAD))
 
 
-def swapped(stage: Stage, limit: int, compressed: bool) -> Vm:
+def swapped(stage: Stage, saved: Saved, limit: int, compressed: bool) -> Vm:
     limited = short_of_memory(stage, limit, compressed)
-    vm = stage.start(0, stock=True, prefix=limited.prefix)
-    vm.wait_for_guest(lambda status: status["phase"] == "run" and status["accesses"] > 0, timeout=900)
-    return vm
+    return stage.start_running(0, stock=True, saved=saved, prefix=limited.prefix)
 
 
 # Each gives the VM with so many bytes of its memory local. What zram's compressed pages take is not counted: the
 # guest's pattern cannot be compressed as data can.
-SYSTEMS: dict[str, Callable[[Stage, int], Vm]] = {
+SYSTEMS: dict[str, Callable[[Stage, Saved, int], Vm]] = {
     "S-memV": split,
-    "swap on disk": lambda stage, limit: swapped(stage, limit, compressed=False),
-    "zram": lambda stage, limit: swapped(stage, limit, compressed=True),
+    "swap on disk": lambda *of: swapped(*of, compressed=False),
+    "zram": lambda *of: swapped(*of, compressed=True),
 }

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 from pathlib import Path
 
@@ -17,6 +18,7 @@ def stock_tree() -> Path:
     return Upstream.read(NATIVE_QEMU / "UPSTREAM").stock_tree(CACHE / "qemu")
 
 
+@functools.cache
 def qemu_build(*options: str) -> Path:
     """The build folder of a QEMU (options as of native/qemu/build): qemu-system-x86_64 and QEMU's migration tests."""
     command = [NATIVE_QEMU / "build", "--no-package", "--qtests", *options]
