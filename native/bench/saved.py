@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 
+from tests.qemu.split import wait_until
 from tests.qemu.vm import Vm, VmError
 
 TIMEOUT = 300  # seconds
@@ -33,9 +34,9 @@ class Saved:
         os.close(self._file)
 
     def resume(self, vm: Vm) -> None:
-        """Make a VM that was started with incoming=True go on as the saved one. Raises VmError."""
+        """Make a VM that was started with incoming=True go on as the saved one. Raises the client's errors."""
         vm.qmp("migrate-incoming", uri=self._uri)
-        vm.wait_for_run_state("running", TIMEOUT)
+        wait_until(lambda: vm.run_state() == "running", TIMEOUT)
 
     @property
     def _uri(self) -> str:

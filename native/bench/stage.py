@@ -124,10 +124,6 @@ class Stage:
         vm.wait_for_guest(lambda status: status["phase"] == "run" and status["accesses"] > 0, timeout=TIMEOUT)
         return vm
 
-    def save_running(self) -> Saved:
-        """A VM whose guest has filled its memory, to start others from."""
-        return Saved(self.start_running(0, stock=True))
-
     def serve(self, host: int) -> Memserver:
         """The memserver of a host."""
         if host not in self.memservers:
@@ -205,6 +201,12 @@ class Stage:
 
     def _links(self) -> list[int]:
         return [_bytes_of_link(host.namespace) for host in self.hosts.hosts]
+
+
+def save_running(hosts: Hosts, guest: Guest, memory: int) -> Saved:
+    """A VM whose guest has filled its memory, to start others from."""
+    with Stage(hosts, guest, memory) as stage:
+        return Saved(stage.start_running(0, stock=True))
 
 
 def capacity(memory: int) -> int:

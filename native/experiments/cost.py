@@ -10,7 +10,7 @@ from pathlib import Path
 from lab.links import Hosts
 from native.bench.huge_pages import set_aside
 from native.bench.saved import Saved
-from native.bench.stage import GIB, Stage, capacity, resident
+from native.bench.stage import GIB, Stage, capacity, resident, save_running
 from tests.native.certificates import Authority
 from tests.qemu import guests
 from tests.qemu.guests import Guest
@@ -27,9 +27,7 @@ SUB_HOSTS = (2, 3)
 def run(hosts: Hosts, number: int, quick: bool) -> list[dict]:
     """A row for each way."""
     guest = guests.linux(f"smemv.fill={FILLED // MIB}M smemv.rate=10")
-    with Stage(hosts, guest, MEMORY) as stage:
-        saved = stage.save_running()
-    with saved:
+    with save_running(hosts, guest, MEMORY) as saved:
         return [{"way": way, **move(hosts, guest, saved, way)} for way in (WAYS[:1] if quick else WAYS)]
 
 

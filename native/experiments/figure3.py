@@ -27,12 +27,13 @@ from dataclasses import dataclass
 from lab.links import Hosts
 from native.bench.huge_pages import set_aside
 from native.bench.saved import Saved
-from native.bench.stage import GIB, Stage, capacity, processor
+from native.bench.stage import GIB, Stage, capacity, processor, save_running
 from native.experiments.limited import Disk, Limited, swap
 from native.experiments.memcached.guest import Memcached
 from native.experiments.scaling import RATE
 from native.experiments.throughput import Throughput
 from tests.qemu import guests
+from tests.qemu.guests import Guest
 from tests.qemu.split import MIB
 from tests.qemu.vm import Vm
 
@@ -112,12 +113,11 @@ def save(hosts: Hosts, load: str) -> Saved:
         with Memcached(hosts, MEMORY, STORED) as memcached, memcached.stage as stage:
             memcached.fill(vm := stage.start(0, stock=True))
             return Saved(vm)
-    with guest_of(hosts, load) as stage:
-        return stage.save_running()
+    return save_running(hosts, guest_of(load), MEMORY)
 
 
-def guest_of(hosts: Hosts, load: str) -> Stage:
-    return Stage(hosts, guests.linux(f"smemv.report=250 {LOADS[load]}"), MEMORY)
+def guest_of(load: str) -> Guest:
+    return guests.linux(f"smemv.report=250 {LOADS[load]}")
 
 
 def move(hosts: Hosts, rate: int, load: str, saved: Saved, way: Way) -> dict:
@@ -130,7 +130,7 @@ def move(hosts: Hosts, rate: int, load: str, saved: Saved, way: Way) -> dict:
             memcached.load()
             row = move_stage(stage, source, way, PATIENCE[rate], memcached.served, lambda vm: time.sleep(AFTER))
     else:
-        with guest_of(hosts, load) as stage:
+        with Stage(hosts, guest_of(load), MEMORY) as stage:
             source = stage.start_running(0, stock=way.stock, saved=saved)
             row = move_stage(stage, source, way, PATIENCE[rate], stage.accesses, lambda vm: stage.check(vm, AFTER))
     ended = f"down {row['downtime_ms']:.0f} ms" if row["completed"] else "and given up"

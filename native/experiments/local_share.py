@@ -30,6 +30,7 @@ PATTERNS = {
 }
 WARM_UP = 3  # seconds
 RUN = 3
+ENDED = 10  # by when a VM that was killed has
 
 
 def run(hosts: Hosts, number: int, quick: bool) -> list[dict]:
@@ -50,7 +51,8 @@ def run(hosts: Hosts, number: int, quick: bool) -> list[dict]:
                         found = speed(begin(stage, saved, int(MEMORY * share) // PAGE * PAGE))
                     except (VmError, QmpError):
                         # Where all that a guest has is in use the kernel may find nothing to swap out, and kill it.
-                        if begin is split or stage.vms[-1].process.poll() != -signal.SIGKILL:
+                        # Its connection ends a moment before it does.
+                        if begin is split or stage.vms[-1].process.wait(ENDED) != -signal.SIGKILL:
                             raise
                         found = 0.0
                 print(f"  {pattern}, {share:.0%} local, {name}: {found:.0f}/s, {found / whole:.2f} of whole")

@@ -7,8 +7,9 @@ import contextlib
 
 from lab.links import Hosts
 from native.bench.saved import Saved
-from native.bench.stage import GIB, Stage
+from native.bench.stage import GIB, Stage, save_running
 from tests.qemu import guests
+from tests.qemu.guests import Guest
 from tests.qemu.split import MIB, PAGE
 
 RATE = 1000  # Mbit/s
@@ -34,19 +35,15 @@ def run(hosts: Hosts, number: int, quick: bool) -> list[dict]:
         some = [case for of, *case in dict.fromkeys(cases) if of == size]
         with contextlib.ExitStack() as stack:
             # A saved VM takes its size of the machine's memory, and pays where most cases are.
-            saved = stack.enter_context(save(hosts, size * GIB)) if len(some) > len(SIZES) else None
-            rows += [move(hosts, size * GIB, saved, *case) for case in some]
+            memory, saved = size * GIB, None
+            if len(some) > len(SIZES):
+                saved = stack.enter_context(save_running(hosts, guest_of(memory), memory))
+            rows += [move(hosts, memory, saved, *case) for case in some]
     return rows
 
 
-def save(hosts: Hosts, memory: int) -> Saved:
-    with guest_of(hosts, memory) as stage:
-        return stage.save_running()
-
-
-def guest_of(hosts: Hosts, memory: int) -> Stage:
-    filled = int(memory * FILLED)
-    return Stage(hosts, guests.linux(f"smemv.fill={filled // MIB}M smemv.rate=10"), memory)
+def guest_of(memory: int) -> Guest:
+    return guests.linux(f"smemv.fill={int(memory * FILLED) // MIB}M smemv.rate=10")
 
 
 def move(hosts: Hosts, memory: int, saved: Saved | None, sub_hosts: int, rate: int, connections: int) -> dict:
@@ -57,7 +54,7 @@ def move(hosts: Hosts, memory: int, saved: Saved | None, sub_hosts: int, rate: i
     """
     # Host 0 is left; what it can send is not the question.
     hosts.set_rates(rate, first=1)
-    with guest_of(hosts, memory) as stage:
+    with Stage(hosts, guest_of(memory), memory) as stage:
         stock = not sub_hosts
         source = stage.start_running(0, stock=stock, saved=saved)
         if sub_hosts:

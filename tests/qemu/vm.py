@@ -183,15 +183,6 @@ class Vm:
     def run_state(self) -> str:
         return self.qmp("query-status")["status"]
 
-    def wait_for_run_state(self, state: str, timeout: float) -> None:
-        """Wait until the VM is in that state, as query-status names it. Raises VmError."""
-        deadline = time.monotonic() + timeout
-        while self.run_state() != state:
-            self.check_alive()
-            if time.monotonic() > deadline:
-                raise VmError(f"after {timeout} s the VM is {self.run_state()}, not {state}: {self.log()}")
-            time.sleep(POLL)
-
     def wait_for_migration(self, timeout: float) -> dict[str, Any]:
         """Wait until the migration from this VM has ended, however; returns query-migrate. Raises VmError."""
         deadline = time.monotonic() + timeout

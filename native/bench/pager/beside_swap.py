@@ -8,7 +8,7 @@ import sys
 
 from lab import links
 from native.bench.report import Report
-from native.bench.stage import Stage
+from native.bench.stage import Stage, save_running
 from native.experiments.local_share import FILLED, MEMORY, SYSTEMS, speed
 from tests.qemu import guests
 from tests.qemu.split import MIB
@@ -23,9 +23,7 @@ def measure(report: Report, rounds: int) -> None:
     rates: dict[str, list[float]] = {name: [] for name in SYSTEMS}
     guest = guests.linux(f"smemv.fill={FILLED // MIB}M smemv.writes=20 {PATTERN}")
     with links.up(4) as lab:
-        with Stage(lab, guest, MEMORY) as stage:
-            saved = stage.save_running()
-        with saved:
+        with save_running(lab, guest, MEMORY) as saved:
             for number in range(rounds):
                 for name, begin in SYSTEMS.items():
                     with Stage(lab, guest, MEMORY) as stage:
